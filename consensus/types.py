@@ -97,7 +97,9 @@ class Committee:
     def __post_init__(self) -> None:
         _check_digest("committee", "consortium", self.consortium)
         if not VALIDATORS_MIN <= len(self.validators) <= VALIDATORS_MAX:
-            raise MalformedMessage("committee", "validators", f"{VALIDATORS_MIN} to {VALIDATORS_MAX}, got {len(self.validators)}")
+            raise MalformedMessage(
+                "committee", "validators", f"{VALIDATORS_MIN} to {VALIDATORS_MAX}, got {len(self.validators)}"
+            )
         if len(set(self.validators)) != len(self.validators):
             raise MalformedMessage("committee", "validators", "distinct keys")
         for key in self.validators:
@@ -185,7 +187,9 @@ class Block:
         """Inverse of `encode`. Raises: MalformedMessage."""
         if len(data) < _BLOCK_HEAD.size:
             raise MalformedMessage("block", "length", f"at least {_BLOCK_HEAD.size} bytes, got {len(data)}")
-        tag, consortium, epoch, view, height, parent_view, parent, timestamp, proposer, nxt, count = _BLOCK_HEAD.unpack_from(data)
+        tag, consortium, epoch, view, height, parent_view, parent, timestamp, proposer, nxt, count = (
+            _BLOCK_HEAD.unpack_from(data)
+        )
         if tag != _BLOCK_TAG:
             raise MalformedMessage("block", "tag", _BLOCK_TAG.decode())
         if len(data) != _BLOCK_HEAD.size + 32 * count:
@@ -293,7 +297,9 @@ class Certificate:
             raise MalformedMessage("certificate", "length", f"{head.size + 66 * count} bytes, got {len(data)}")
         pairs = [struct.unpack_from(">H64s", data, head.size + 66 * i) for i in range(count)]
         return cls(
-            vote=Vote(kind=VoteKind(kind), epoch=Epoch(epoch), view=View(view), height=Height(height), block=Digest(block)),
+            vote=Vote(
+                kind=VoteKind(kind), epoch=Epoch(epoch), view=View(view), height=Height(height), block=Digest(block)
+            ),
             signers=tuple(ValidatorIndex(i) for i, _ in pairs),
             signatures=tuple(Signature(s) for _, s in pairs),
         )

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 from consensus.errors import LocalError
 from consensus.types import PublicKey
 
-KEY_NAMES = ("consensus", "log", "cosign", "export", "peer", "noise", "statement")
-"""The keys of a node directory, each in keys/NAME.pem. `noise` is only ever used inside libp2p's handshake."""
+KEY_NAMES = ("consensus", "log", "cosign", "export", "peer", "statement")
+"""The keys of a node directory, each in keys/NAME.pem and each for one purpose."""
 
 KEY_FILE_BYTES_MAX = 16 * 1024
 

@@ -1,0 +1,312 @@
+"""Peer messages between protobuf and our values. `encode` never fails, `decode` raises MalformedMessage, nothing else.
+
+The only place besides the gRPC edge that names generated code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from consensus.errors import MalformedMessage
+from consensus.messages import (
+    BLOCKS_MAX,
+    CERTIFICATES_MAX,
+    NULLIFICATIONS_MAX,
+    BlockReply,
+    BlockRequest,
+    CertificateRequest,
+    Certificates,
+    Chain,
+    ChainRequest,
+    Message,
+    Proposal,
+    ViewReply,
+    ViewRequest,
+)
+from consensus.types import (
+    Block,
+    Certificate,
+    Digest,
+    Epoch,
+    Height,
+    Signature,
+    SignedVote,
+    ValidatorIndex,
+    View,
+    Vote,
+    VoteKind,
+)
+from protos import peer_pb2 as pb
+
+FETCH_DIGESTS_MAX = 32
+"""Contents one fetch may ask for."""
+LINE_BYTES_MAX = 512
+"""A note signature line: a name, a key id and 72 bytes of signature in base64."""
+VERSION_BYTES_MAX = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cosignature:
+    """A validator's two signatures over one checkpoint, as the lines that go into the note (C2SP signed-note)."""
+
+    size: int
+    root: Digest
+    log_line: str
+    cosignature_line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CosignatureRequest:
+    """Asks for all signatures a peer holds over its checkpoint of `size` leaves."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """First message on a connection. boot_generation: signed count of this node's starts (design D4)."""
+
+    consortium: Digest
+    boot_generation: int
+    height: Height
+    version: str
+    signature: Signature
+
+    def signing_bytes(self) -> bytes:
+        return b"stretto/hello/v1" + self.consortium + self.boot_generation.to_bytes(8, "big")
+
+
+NodeMessage = Message | Cosignature | CosignatureRequest | Hello
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """Contents wanted by hash. payloads: whether the digests name payloads, else blobs (manifests and chunks)."""
+
+    payloads: bool
+    digests: tuple[Digest, ...]
+
+
+def encode(message: NodeMessage) -> bytes:
+    """The frame for `message`."""
+    return _to_wire(message).SerializeToString()
+
+
+def decode(frame: bytes) -> NodeMessage:
+    """Inverse of `encode`, bounds checked. Raises: MalformedMessage."""
+    try:
+        wire = pb.PeerMessage.FromString(frame)
+    except DecodeError:
+        raise MalformedMessage("peer message", "frame", "a PeerMessage") from None
+    return _from_wire(wire)
+
+
+def encode_fetch(fetch: Fetch) -> bytes:
+    kind = pb.FetchRequest.KIND_PAYLOAD if fetch.payloads else pb.FetchRequest.KIND_BLOB
+    return pb.FetchRequest(kind=kind, digests=fetch.digests).SerializeToString()
+
+
+def decode_fetch(frame: bytes) -> Fetch:
+    """Raises: MalformedMessage."""
+    try:
+        wire = pb.FetchRequest.FromString(frame)
+    except DecodeError:
+        raise MalformedMessage("fetch", "frame", "a FetchRequest") from None
+    if wire.kind not in (pb.FetchRequest.KIND_PAYLOAD, pb.FetchRequest.KIND_BLOB):
+        raise MalformedMessage("fetch", "kind", f"payload or blob, got {wire.kind}")
+    if not 1 <= len(wire.digests) <= FETCH_DIGESTS_MAX:
+        raise MalformedMessage("fetch", "digests", f"1 to {FETCH_DIGESTS_MAX}, got {len(wire.digests)}")
+    digests = tuple(_digest("fetch", "digests", d) for d in wire.digests)
+    return Fetch(payloads=wire.kind == pb.FetchRequest.KIND_PAYLOAD, digests=digests)
+
+
+def encode_contents(contents: tuple[bytes | None, ...]) -> bytes:
+    return pb.FetchResponse(contents=[c or b"" for c in contents]).SerializeToString()
+
+
+def decode_contents(frame: bytes, count: int) -> tuple[bytes | None, ...]:
+    """The `count` contents asked for, None where the peer lacks one. Raises: MalformedMessage."""
+    try:
+        contents = pb.FetchResponse.FromString(frame).contents
+    except DecodeError:
+        raise MalformedMessage("fetch response", "frame", "a FetchResponse") from None
+    if len(contents) != count:
+        raise MalformedMessage("fetch response", "contents", f"{count}, got {len(contents)}")
+    return tuple(c or None for c in contents)
+
+
+def _digest(message: str, field: str, value: bytes) -> Digest:
+    if len(value) != 32:
+        raise MalformedMessage(message, field, f"32 bytes, got {len(value)}")
+    return Digest(value)
+
+
+def _to_wire(message: NodeMessage) -> pb.PeerMessage:  # noqa: PLR0911, PLR0912  one arm per message
+    match message:
+        case Proposal():
+            return pb.PeerMessage(
+                proposal=pb.PeerProposal(
+                    block=message.block.encode(),
+                    vote=_vote_to_wire(message.vote),
+                    parent=message.parent.encode() if message.parent else b"",
+                    nullifications=[c.encode() for c in message.nullifications],
+                )
+            )
+        case SignedVote():
+            return pb.PeerMessage(vote=_vote_to_wire(message))
+        case Certificate():
+            return pb.PeerMessage(certificate=message.encode())
+        case CertificateRequest():
+            return pb.PeerMessage(certificate_request=message.from_view)
+        case Certificates():
+            encoded = [c.encode() for c in message.certificates]
+            return pb.PeerMessage(certificates=pb.PeerCertificates(certificates=encoded))
+        case BlockRequest():
+            return pb.PeerMessage(block_request=message.digest)
+        case BlockReply():
+            return pb.PeerMessage(block_reply=message.block.encode())
+        case ChainRequest():
+            return pb.PeerMessage(chain_request=message.from_height)
+        case Chain():
+            blocks = [b.encode() for b in message.blocks]
+            return pb.PeerMessage(chain=pb.PeerChain(blocks=blocks, finalization=message.finalization.encode()))
+        case ViewRequest():
+            return pb.PeerMessage(view_request=message.nonce)
+        case ViewReply():
+            highest = message.highest.encode() if message.highest else b""
+            return pb.PeerMessage(view_reply=pb.PeerViewReply(nonce=message.nonce, highest=highest))
+        case Cosignature():
+            return pb.PeerMessage(
+                cosignature=pb.PeerCosignature(
+                    size=message.size,
+                    root=message.root,
+                    log_line=message.log_line,
+                    cosignature_line=message.cosignature_line,
+                )
+            )
+        case CosignatureRequest():
+            return pb.PeerMessage(cosignature_request=pb.PeerCosignatureRequest(size=message.size))
+        case Hello():
+            return pb.PeerMessage(
+                hello=pb.PeerHello(
+                    consortium=message.consortium,
+                    boot_generation=message.boot_generation,
+                    height=message.height,
+                    version=message.version,
+                    signature=message.signature,
+                )
+            )
+
+
+def _vote_to_wire(signed: SignedVote) -> pb.PeerVote:
+    vote = signed.vote
+    return pb.PeerVote(
+        kind=vote.kind,
+        epoch=vote.epoch,
+        view=vote.view,
+        height=vote.height,
+        block=vote.block,
+        voter=signed.voter,
+        signature=signed.signature,
+    )
+
+
+def _vote_from_wire(wire: pb.PeerVote) -> SignedVote:
+    if wire.kind not in (1, 2, 3):
+        raise MalformedMessage("vote", "kind", f"1, 2 or 3, got {wire.kind}")
+    vote = Vote(
+        kind=VoteKind(wire.kind),
+        epoch=Epoch(wire.epoch),
+        view=View(wire.view),
+        height=Height(wire.height),
+        block=Digest(wire.block),
+    )
+    return SignedVote(vote=vote, voter=ValidatorIndex(wire.voter), signature=Signature(wire.signature))
+
+
+def _proposal_from_wire(wire: pb.PeerProposal) -> Proposal:
+    if len(wire.nullifications) > NULLIFICATIONS_MAX:
+        raise MalformedMessage("proposal", "nullifications", f"at most {NULLIFICATIONS_MAX}")
+    return Proposal(
+        block=Block.decode(wire.block),
+        vote=_vote_from_wire(wire.vote),
+        parent=Certificate.decode(wire.parent) if wire.parent else None,
+        nullifications=tuple(Certificate.decode(c) for c in wire.nullifications),
+    )
+
+
+def _nonce(value: bytes) -> bytes:
+    if len(value) != 16:
+        raise MalformedMessage("view request", "nonce", f"16 bytes, got {len(value)}")
+    return value
+
+
+def _cosignature_from_wire(wire: pb.PeerCosignature) -> Cosignature:
+    for name, line in (("log_line", wire.log_line), ("cosignature_line", wire.cosignature_line)):
+        if not 0 < len(line.encode()) <= LINE_BYTES_MAX:
+            raise MalformedMessage("cosignature", name, f"1 to {LINE_BYTES_MAX} bytes")
+    return Cosignature(
+        size=wire.size,
+        root=_digest("cosignature", "root", wire.root),
+        log_line=wire.log_line,
+        cosignature_line=wire.cosignature_line,
+    )
+
+
+def _hello_from_wire(wire: pb.PeerHello) -> Hello:
+    if len(wire.version.encode()) > VERSION_BYTES_MAX:
+        raise MalformedMessage("hello", "version", f"at most {VERSION_BYTES_MAX} bytes")
+    if len(wire.signature) != 64:
+        raise MalformedMessage("hello", "signature", f"64 bytes, got {len(wire.signature)}")
+    return Hello(
+        consortium=_digest("hello", "consortium", wire.consortium),
+        boot_generation=wire.boot_generation,
+        height=Height(wire.height),
+        version=wire.version,
+        signature=Signature(wire.signature),
+    )
+
+
+def _from_wire(wire: pb.PeerMessage) -> NodeMessage:  # noqa: PLR0911, PLR0912  one arm per message
+    match wire.WhichOneof("body"):
+        case "proposal":
+            return _proposal_from_wire(wire.proposal)
+        case "vote":
+            return _vote_from_wire(wire.vote)
+        case "certificate":
+            return Certificate.decode(wire.certificate)
+        case "certificate_request":
+            return CertificateRequest(from_view=View(wire.certificate_request))
+        case "certificates":
+            certificates = wire.certificates.certificates
+            if len(certificates) > CERTIFICATES_MAX:
+                raise MalformedMessage("certificates", "certificates", f"at most {CERTIFICATES_MAX}")
+            return Certificates(certificates=tuple(Certificate.decode(c) for c in certificates))
+        case "block_request":
+            return BlockRequest(digest=_digest("block request", "digest", wire.block_request))
+        case "block_reply":
+            return BlockReply(block=Block.decode(wire.block_reply))
+        case "chain_request":
+            return ChainRequest(from_height=Height(wire.chain_request))
+        case "chain":
+            if not 1 <= len(wire.chain.blocks) <= BLOCKS_MAX:
+                raise MalformedMessage("chain", "blocks", f"1 to {BLOCKS_MAX}, got {len(wire.chain.blocks)}")
+            return Chain(
+                blocks=tuple(Block.decode(b) for b in wire.chain.blocks),
+                finalization=Certificate.decode(wire.chain.finalization),
+            )
+        case "view_request":
+            return ViewRequest(nonce=_nonce(wire.view_request))
+        case "view_reply":
+            highest = Certificate.decode(wire.view_reply.highest) if wire.view_reply.highest else None
+            return ViewReply(nonce=_nonce(wire.view_reply.nonce), highest=highest)
+        case "cosignature":
+            return _cosignature_from_wire(wire.cosignature)
+        case "cosignature_request":
+            return CosignatureRequest(size=wire.cosignature_request.size)
+        case "hello":
+            return _hello_from_wire(wire.hello)
+        case _:
+            raise MalformedMessage("peer message", "body", "one of the known messages")
