@@ -1,0 +1,66 @@
+# Two commands: `make demo` shows the main job, `make test` proves it. Everything lives in .venv and .stretto.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD_INPUTS := pyproject.toml hatch_build.py $(wildcard protos/*.proto)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SEEDS ?= 500
+
+.PHONY: help demo test check format bench sim setup setup-dev lock clean
+
+help:  ## Shows this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: setup  ## The main job on real audio; AUDIO=/path/to/music uses your own folder
+	@exec $(BIN)/stretto demo $(if $(AUDIO),--audio "$(AUDIO)")
+
+test: setup-dev  ## Sets everything up and runs the tests
+	@$(BIN)/python -m pytest $(PYTEST)
+
+check: setup-dev  ## Format, lint, types, import walls
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: setup-dev  ## Formats the code
+	@$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix .
+
+bench: setup-dev  ## Measures what the README says; writes bench/out/
+	@$(BIN)/python -m bench.run
+
+sim: setup-dev  ## Deterministic simulation of consensus; SEEDS=N
+	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS)
+
+setup: $(VENV)/.runtime
+setup-dev: $(VENV)/.dev
+
+$(VENV)/.python:
+	@export PYTHON="$$(scripts/python)"
+	scripts/system-packages build
+	echo "stretto: creating $(VENV) with $$PYTHON" >&2
+	"$$PYTHON" -m venv $(VENV)
+	touch $@
+
+$(VENV)/.runtime: $(VENV)/.python requirements.lock $(BUILD_INPUTS)
+	@echo "stretto: installing what it needs (about a minute the first time)" >&2
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock scripts/system-packages
+	@PYTHON=$(BIN)/python scripts/system-packages test
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	touch $@
+
+lock: setup-dev  ## Renews both lock files from pyproject.toml
+	@$(PIP) install uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --generate-hashes pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --generate-hashes -c requirements.lock --group dev pyproject.toml -o requirements-dev.lock
+
+clean:  ## Removes everything that was built here
+	@rm -rf $(VENV) .stretto build dist bench/out protos/*_pb2*.py* .mypy_cache .ruff_cache .pytest_cache .hypothesis
