@@ -1,0 +1,62 @@
+"""Which files a set of paths names, in an order that depends on names alone, so that every run sees the same."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from consensus.errors import RequestError
+
+
+class LeftOut(RequestError):
+    """A file (or folder) that was named or found but could not be used; the rest goes on without it.
+
+    path: as named or found. reason: what is wrong with it, in words that fit after its name.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def scan(paths: Iterable[Path]) -> Iterator[Path | LeftOut]:
+    """Regular files under `paths`: paths in the order given, folders depth first, entries by the bytes of their names.
+
+    Symbolic links are followed. A folder is entered once however many ways lead to it, so loops end and nothing is
+    listed twice through linked folders. What is neither a file nor a folder, or cannot be read, is yielded as LeftOut
+    in its place, never raised.
+    """
+    visited: set[tuple[int, int]] = set()
+    for path in paths:
+        # A stack instead of recursion: depth is the file system's choice, not the interpreter's.
+        stack = [path]
+        while stack:
+            current = stack.pop()
+            try:
+                status = current.stat()
+                if stat.S_ISREG(status.st_mode):
+                    yield current
+                    continue
+                if not stat.S_ISDIR(status.st_mode):
+                    yield LeftOut(current, "neither a file nor a folder")
+                    continue
+                if (status.st_dev, status.st_ino) in visited:
+                    continue
+                visited.add((status.st_dev, status.st_ino))
+                stack.extend(reversed(_entries(current)))
+            except OSError as error:
+                yield LeftOut(current, explain(error))
+
+
+def _entries(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return [folder / name for name in sorted((entry.name for entry in entries), key=os.fsencode)]
+
+
+def explain(error: OSError) -> str:
+    """The system's own words for what went wrong, without the path (the caller names it)."""
+    words = {FileNotFoundError: "no such file", PermissionError: "permission denied"}.get(type(error))
+    return words or (error.strerror or type(error).__name__).lower()

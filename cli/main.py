@@ -1,0 +1,176 @@
+"""Entry point of `stretto`: a list of verbs, each imported only when it runs, and the one place where errors end."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import click
+
+from cli.output import EXIT_MEANINGS, CliError, Exit, complain, print_json
+
+
+class Verb(NamedTuple):
+    name: str
+    module: str
+    attribute: str
+    summary: str
+
+
+# The summaries stand here so that `stretto --help` imports no verb.
+STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
+    (
+        "1. Put music on record",
+        (
+            Verb("hash", "cli.hash", "hash_command", "Identify files: BLAKE3 and SHA-256, in one pass."),
+            Verb("claim", "cli.claim", "claim_command", "Make one signed statement from audio files and their tags."),
+            Verb("submit", "cli.submit", "submit_command", "Send a statement to a node and wait until it is final."),
+        ),
+    ),
+    (
+        "2. Ask what is on record",
+        (
+            Verb("query", "cli.query", "query_command", "Who claims this audio, ISRC, ISWC? Or: show a statement."),
+            Verb("watch", "cli.watch", "watch_command", "Follow the log from any index, in order."),
+        ),
+    ),
+    (
+        "3. Prove it to anybody",
+        (Verb("evidence", "cli.evidence", "evidence_group", "Get one evidence file; verify it without any network."),),
+    ),
+    (
+        "Try it on this machine",
+        (
+            Verb("demo", "cli.demo", "demo_command", "The whole journey on four local nodes, forgeries refused."),
+            Verb("devnet", "cli.devnet", "devnet_group", "Four local nodes: init, up, down, status."),
+        ),
+    ),
+    (
+        "Operate a node",
+        (
+            Verb("key", "cli.keys", "key_group", "Make a private key; show a key's public part."),
+            Verb("node", "cli.node", "node_group", "Run a member's node."),
+            Verb("store", "cli.store", "store_group", "Prove a node's whole store from genesis."),
+        ),
+    ),
+)
+VERBS = {verb.name: verb for _, verbs in STORY for verb in verbs}
+
+
+class LazyGroup(click.Group):
+    """Finds verbs by name and imports a verb's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        try:
+            command = getattr(importlib.import_module(verb.module), verb.attribute)
+        except ModuleNotFoundError as error:
+            if error.name != verb.module:
+                raise
+            raise CliError(f"{cmd_name}: not part of this installation", Exit.SOFTWARE) from error
+        assert isinstance(command, click.Command), f"{verb.module}.{verb.attribute} is no command"
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in VERBS and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, VERBS, n=1)
+            meant = f" Did you mean {near[0]!r}?" if near else " See 'stretto --help'."
+            ctx.fail(f"There is no verb {name!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, verbs in STORY:
+            with formatter.section(title):
+                formatter.write_dl([(verb.name, verb.summary) for verb in verbs], col_max=12)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(f"{code.value:>3}", meaning) for code, meaning in EXIT_MEANINGS.items()], col_max=8)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="stretto", prog_name="stretto")
+def stretto() -> None:
+    """Record who claimed which music when, and prove it to anybody with one file.
+
+    \b
+      stretto hash music/                                        what exactly are these files?
+      stretto claim music/ --key K --genesis G --member label --out my.stretto
+      stretto submit my.stretto --node 127.0.0.1:5101 --wait     on record, signed by a quorum
+      stretto query --digest music/song.flac                     who claims it?
+      stretto evidence get --digest music/song.flac --out song.evidence.zip
+      stretto evidence verify song.evidence.zip music/song.flac --genesis G
+
+    Every verb has --help with an example, and --json for programs.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line. Returns the exit code (see Exit); prints at most one line about what went wrong."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = stretto.main(args=given, prog_name="stretto", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        complain("interrupted")
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has seen enough (`| head`). Point stdout elsewhere so that the flush at exit stays quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return Exit.OK
+    except Exception as error:  # noqa: BLE001  the one place at the top (STYLE): one line, never a traceback by surprise
+        return _end(*_explain(error), given)
+
+
+def _explain(error: Exception) -> tuple[str, Exit]:
+    """The one line to print, and how to end."""
+    from consensus.errors import LocalError, PeerError, RequestError
+
+    match error:
+        case CliError():
+            return error.format_message(), error.code
+        case click.UsageError():
+            hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
+            return f"{error.format_message()}{hint}", Exit.USAGE
+        case click.ClickException():
+            return error.format_message(), Exit.IO
+        case RequestError() | PeerError():
+            return str(error), Exit.DATA
+        case LocalError():
+            return str(error), Exit.CONFIG
+        case OSError():
+            return f"{error.filename or 'input or output'}: {error.strerror or error}", Exit.IO
+        case _:
+            if os.environ.get("STRETTO_DEBUG"):
+                traceback.print_exception(error)
+            fault = f"internal fault: {type(error).__name__}: {error}"
+            return f"{fault} (set STRETTO_DEBUG=1 for the traceback)", Exit.SOFTWARE
+
+
+def _end(message: str, code: Exit, arguments: Sequence[str]) -> int:
+    if "--json" in arguments:
+        print_json({"ok": False, "exit": int(code), "error": code.name, "message": message})
+    complain(message)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
