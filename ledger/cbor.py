@@ -1,0 +1,176 @@
+"""Deterministic CBOR (RFC 8949, section 4.2.1): one value, one encoding; whatever else decodes is refused.
+
+Types: unsigned and negative integers of 64 bits, byte strings, text, arrays, maps with integer or text keys, booleans.
+No floats, no tags, no null, no indefinite lengths. Our own decoder, because what is accepted is consensus state: it
+may not change with a library's version, and a decoder that refuses at the first wrong byte has nothing to exploit.
+`cbor2` says the same of every value accepted here (tests/ledger/test_cbor.py).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias, Union
+
+from ledger.errors import MalformedCbor
+
+CborValue: TypeAlias = Union[bool, int, str, bytes, list["CborValue"], dict[int | str, "CborValue"]]  # noqa: UP007
+"""What decoding gives."""
+CborInput: TypeAlias = Union[  # noqa: UP007
+    bool, int, str, bytes, Sequence["CborInput"], Mapping[str, "CborInput"], Mapping[int | str, "CborInput"]
+]
+"""What encoding takes."""
+
+DEPTH_MAX: Final = 16
+"""Arrays and maps within each other."""
+
+_U64_MAX: Final = 2**64 - 1
+_SIZES: Final = {24: 1, 25: 2, 26: 4, 27: 8}
+_MINIMUM: Final = {24: 24, 25: 2**8, 26: 2**16, 27: 2**32}
+"""Shortest form (section 4.2.1): the least argument each longer head may carry."""
+
+
+def _head(major: int, argument: int) -> bytes:
+    if argument < 24:
+        return bytes((major << 5 | argument,))
+    if argument < 2**8:
+        return bytes((major << 5 | 24, argument))
+    if argument < 2**16:
+        return struct.pack(">BH", major << 5 | 25, argument)
+    if argument < 2**32:
+        return struct.pack(">BI", major << 5 | 26, argument)
+    return struct.pack(">BQ", major << 5 | 27, argument)
+
+
+def encode(value: CborInput) -> bytes:
+    """The one deterministic encoding of a value; maps in bytewise order of their encoded keys.
+
+    Raises: MalformedCbor for what has no encoding here: other types, integers beyond 64 bits, lone surrogates.
+    """
+    parts: list[bytes] = []
+    _encode_into(value, parts, DEPTH_MAX)
+    return b"".join(parts)
+
+
+def _encode_into(value: CborInput, parts: list[bytes], depth: int) -> None:
+    if isinstance(value, str):
+        try:
+            data = value.encode()
+        except UnicodeEncodeError:
+            raise MalformedCbor("text", value, "text without lone surrogates") from None
+        parts += (_head(3, len(data)), data)
+    elif isinstance(value, bool):
+        parts.append(b"\xf5" if value else b"\xf4")
+    elif isinstance(value, int):
+        if not -_U64_MAX - 1 <= value <= _U64_MAX:
+            raise MalformedCbor("integer", value, "an integer from -2^64 to 2^64 - 1")
+        parts.append(_head(0, value) if value >= 0 else _head(1, -1 - value))
+    elif isinstance(value, bytes):
+        parts += (_head(2, len(value)), value)
+    elif depth == 0:
+        raise MalformedCbor("nesting", value, f"at most {DEPTH_MAX} levels")
+    elif isinstance(value, Mapping):
+        entries = sorted((encode(key), item) for key, item in value.items())
+        parts.append(_head(5, len(entries)))
+        for key, item in entries:
+            parts.append(key)
+            _encode_into(item, parts, depth - 1)
+    elif isinstance(value, Sequence):
+        parts.append(_head(4, len(value)))
+        for item in value:
+            _encode_into(item, parts, depth - 1)
+    else:
+        raise MalformedCbor("type", value, "an integer, bytes, text, boolean, array or map")
+
+
+def decode(data: bytes) -> CborValue:
+    """The value whose one deterministic encoding `data` is: `encode(decode(data)) == data`, always.
+
+    Raises: MalformedCbor naming the byte offset. Time and memory are linear in len(data): callers bound that.
+    """
+    value, end = _decode_at(data, 0, DEPTH_MAX)
+    if end != len(data):
+        raise _refused(data, end, f"the end of the value, {len(data) - end} bytes are left over")
+    return value
+
+
+def _refused(data: bytes, offset: int, expected: str) -> MalformedCbor:
+    return MalformedCbor(f"byte {offset}", data[offset : offset + 9], expected)
+
+
+def _decode_at(data: bytes, at: int, depth: int) -> tuple[CborValue, int]:
+    """The value that starts at byte `at`, and the offset behind it."""
+    if at >= len(data):
+        raise _refused(data, at, "a value, the bytes end here")
+    start = at
+    initial = data[at]
+    major, argument = initial >> 5, initial & 31
+    at += 1
+    if argument >= 24 and major != 7:
+        argument, at = _decode_argument(data, at, argument)
+    if major in (2, 3):
+        return _decode_string(data, start, at, at + argument, major == 3)
+    if major == 0:
+        return argument, at
+    if major == 1:
+        return -1 - argument, at
+    if major == 7:
+        if argument in (20, 21):
+            return argument == 21, at
+        raise _refused(data, start, "true or false: no float, null, undefined or other simple value")
+    if major == 6:
+        raise _refused(data, start, "no tag")
+    if depth == 0:
+        raise _refused(data, start, f"at most {DEPTH_MAX} levels of nesting")
+    if argument > len(data) - at:
+        # Each item takes a byte: a head that promises more than there are bytes must not cost anything.
+        raise _refused(data, start, f"{argument} items, only {len(data) - at} bytes follow")
+    return _decode_map(data, at, argument, depth - 1) if major == 5 else _decode_array(data, at, argument, depth - 1)
+
+
+def _decode_argument(data: bytes, at: int, info: int) -> tuple[int, int]:
+    size = _SIZES.get(info)
+    if size is None:
+        raise _refused(data, at - 1, "a definite length")
+    end = at + size
+    if end > len(data):
+        raise _refused(data, at - 1, f"{size} bytes of argument")
+    argument = int.from_bytes(data[at:end], "big")
+    if argument < _MINIMUM[info]:
+        raise _refused(data, at - 1, f"the shortest form of {argument}")
+    return argument, end
+
+
+def _decode_string(data: bytes, start: int, at: int, end: int, is_text: bool) -> tuple[CborValue, int]:
+    if end > len(data):
+        raise _refused(data, start, f"{end - at} bytes of string, only {len(data) - at} follow")
+    if not is_text:
+        return data[at:end], end
+    try:
+        return data[at:end].decode(), end
+    except UnicodeDecodeError:
+        raise _refused(data, start, "text in UTF-8") from None
+
+
+def _decode_array(data: bytes, at: int, count: int, depth: int) -> tuple[list[CborValue], int]:
+    items: list[CborValue] = []
+    for _ in range(count):
+        item, at = _decode_at(data, at, depth)
+        items.append(item)
+    return items, at
+
+
+def _decode_map(data: bytes, at: int, count: int, depth: int) -> tuple[dict[int | str, CborValue], int]:
+    entries: dict[int | str, CborValue] = {}
+    previous = b""
+    for _ in range(count):
+        start = at
+        key, at = _decode_at(data, at, 0)
+        encoded = data[start:at]
+        if encoded <= previous:
+            raise _refused(data, start, "map keys in ascending bytewise order, each once")
+        previous = encoded
+        if type(key) is not str and type(key) is not int:
+            raise _refused(data, start, "an integer or text as map key")
+        entries[key], at = _decode_at(data, at, depth)
+    return entries, at
