@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(*_explain(error), given)
 
 
-def _explain(error: Exception) -> tuple[str, Exit]:
+def _explain(error: Exception) -> tuple[str, Exit]:  # noqa: PLR0911  one a case
     """The one line to print, and how to end."""
     from consensus.errors import LocalError, PeerError, RequestError
 
