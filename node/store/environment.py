@@ -1,0 +1,176 @@
+"""An LMDB environment with what every store here needs: a writer's lock, growth, and errors in our words.
+
+Durable: LMDB runs with its default synchronous commits, never MDB_NOSYNC, MDB_NOMETASYNC or MDB_WRITEMAP.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
+
+import lmdb
+
+from node.store.errors import StoreCorrupt, StoreFull, StoreLocked, StoreMisused, StoreNotReady
+
+if TYPE_CHECKING:
+    Database: TypeAlias = lmdb._Database
+else:
+    Database = object
+
+T = TypeVar("T")
+
+MAP_BYTES: Final = 2**28
+"""First size of the map; address space, not disk. It doubles as the store grows."""
+MAP_BYTES_MAX: Final = 2**40
+READERS_MAX: Final = 1024
+"""Concurrent read transactions of all processes together; a slot costs 64 bytes."""
+_HEADROOM: Final = 0.75
+"""The map grows before a write once the file fills more of it than this."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_LIB_VERSION: Final = 0
+"""LMDB 0.9 and its data format 1, whatever LMDB_DEFAULT_LIB_VERSION says."""
+
+
+class WriterLock:
+    """Held as long as a process may write a store: flock on `writer.lock` beside it, which dies with the process.
+
+    flock and not fcntl locks: those vanish when any descriptor of the file is closed in the process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """path: the environment's folder, which exists. Raises: StoreLocked."""
+        self._descriptor = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(self._descriptor, 32, 0).strip()
+            os.close(self._descriptor)
+            raise StoreLocked(path, int(text) if text.isdigit() else None) from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+class WriterEnvironment:
+    """The writing side of an environment. One per process and path; safe to use from several threads."""
+
+    def __init__(
+        self,
+        path: Path,
+        databases: tuple[bytes, ...],
+        *,
+        map_bytes: int = MAP_BYTES,
+        map_bytes_max: int = MAP_BYTES_MAX,
+    ) -> None:
+        """Opens or creates. Raises: StoreLocked, StoreFull, StoreCorrupt."""
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = path
+        self._map_bytes_max = max(map_bytes, map_bytes_max)
+        self._lock = WriterLock(path)
+        # Growing the map needs a moment without any transaction in this process; one lock around all gives it.
+        self._turn = threading.RLock()
+        try:
+            with self._translated():
+                self._env = lmdb.open(
+                    str(path), map_size=map_bytes, max_dbs=len(databases), max_readers=READERS_MAX, mode=0o600,
+                    max_spare_txns=4, lib_version=_LIB_VERSION,
+                )  # fmt: skip
+                self._env.reader_check()  # slots of readers that were killed would keep their pages from reuse
+                self.databases = {name: self._env.open_db(name) for name in databases}
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._turn:
+            self._env.close()
+            self._lock.release()
+
+    @contextmanager
+    def read(self) -> Iterator[lmdb.Transaction]:
+        """A snapshot; keep it short. Values are memoryviews that die with it."""
+        with self._turn, self._translated(), self._env.begin(buffers=True) as txn:
+            yield txn
+
+    def write(self, work: Callable[[lmdb.Transaction], T]) -> T:
+        """Runs `work` in one transaction and commits it durably.
+
+        `work` may run again after the map grew, so it changes nothing but the transaction.
+        Raises: StoreFull (nothing was written), StoreCorrupt, and what `work` raises (nothing was written).
+        """
+        with self._turn, self._translated():
+            if self.used_bytes() > self._env.info()["map_size"] * _HEADROOM:
+                self._grow(required=False)
+            while True:
+                txn = self._env.begin(write=True, buffers=True)
+                try:
+                    result = work(txn)
+                    txn.commit()
+                except lmdb.MapFullError:
+                    txn.abort()
+                    self._grow(required=True)
+                except BaseException:
+                    txn.abort()
+                    raise
+                else:
+                    return result
+
+    def used_bytes(self) -> int:
+        """Bytes of the file up to its last page ever used."""
+        return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+
+    def _grow(self, *, required: bool) -> None:
+        now = self._env.info()["map_size"]
+        if now >= self._map_bytes_max:
+            if required:
+                raise StoreFull(self.path, f"the store has reached its limit of {self._map_bytes_max} bytes")
+            return
+        self._env.set_mapsize(min(now * 2, self._map_bytes_max))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        with translated(self.path):
+            yield
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turns LMDB's and the system's errors into ours. Raises: StoreFull, StoreNotReady, StoreCorrupt, StoreMisused."""
+    try:
+        yield
+    except lmdb.DiskError as error:
+        raise StoreFull(path, str(error)) from error
+    except (
+        lmdb.CorruptedError,
+        lmdb.InvalidError,
+        lmdb.PageNotFoundError,
+        lmdb.VersionMismatchError,
+        lmdb.PanicError,
+    ) as error:
+        raise StoreCorrupt(path, "LMDB environment", str(error)) from error
+    except lmdb.ReadonlyError as error:
+        raise StoreMisused(path, f"no permission to write ({error})") from error
+    except (lmdb.Error, OSError) as error:
+        code = getattr(error, "code", None) or getattr(error, "errno", None)
+        if code in _FULL:
+            raise StoreFull(path, os.strerror(code)) from error
+        if code == errno.ENOENT:
+            raise StoreNotReady(path) from error
+        raise
