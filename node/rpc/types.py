@@ -1,0 +1,122 @@
+"""What passes between the gRPC edge and the loop: frozen values, and the small interface the loop implements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from consensus.types import Digest
+from ledger.statement import Statement
+
+
+class SubmissionState(Enum):
+    """What became of a statement; the values are those of stretto.v1.SubmissionState."""
+
+    ACCEPTED = 1
+    FINAL = 2
+    DUPLICATE = 3
+    REFUSED = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a statement was refused: code for programs; field, value and expected for people."""
+
+    code: str
+    field: str
+    value: str
+    expected: str
+    retry_after_ms: int | None = None
+    """Set where the same statement may be accepted later: a queue was full. Nobody has kept it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionResult:
+    """One step of a statement's way: ACCEPTED at most once, then one of the other three, which ends it.
+
+    Invariants: `refusal` is set if and only if the state is REFUSED; index, height, time only in FINAL and DUPLICATE.
+    """
+
+    digest: Digest
+    """SHA-256 of the statement's bytes."""
+    state: SubmissionState
+    index: int = 0
+    """0-based leaf index."""
+    height: int = 0
+    block_time_ms: int = 0
+    refusal: Refusal | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.refusal is not None) == (self.state is SubmissionState.REFUSED), (
+            "a refusal says why, nothing else does"
+        )
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing more will be said about this statement."""
+        return self.state is not SubmissionState.ACCEPTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmittedStatement:
+    """A statement that passed the door: well-formed, of this consortium, signed by a member whose role allows it.
+
+    Not checked yet: whether it was recorded before, and a catalogue's claims.
+    """
+
+    statement: Statement
+    manifest: bytes = b""
+    """A catalogue's manifest blob: its SHA-256 is the header's `manifest`. Empty for a single claim."""
+    chunks: tuple[bytes, ...] = ()
+    """The catalogue's body in the manifest's order: the SHA-256 of each is what the manifest lists."""
+
+    @property
+    def blob_bytes(self) -> int:
+        return len(self.manifest) + sum(map(len, self.chunks))
+
+
+OnResult = Callable[[SubmissionResult], None]
+"""Thread-safe and never blocks; may be called after the caller went away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerLive:
+    member: str
+    connected: bool
+    last_view: int
+    """Highest view in which a signed message of theirs was seen; 0 for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLive:
+    """What only the running node process knows; the rest of NodeStatus is read from the store."""
+
+    consensus_running: bool
+    view: int
+    leader: str
+    """Member id."""
+    finalized_view: int
+    recovering: bool
+    pending_statements: int
+    pending_payloads: int
+    missing_payloads: int
+    peers: tuple[PeerLive, ...]
+
+
+class Intake(Protocol):
+    """The loop's side of the door. Both methods are called from the gRPC thread and must return at once."""
+
+    def submit(self, batch: Sequence[SubmittedStatement], on_result: OnResult) -> None:
+        """Takes the whole batch or nothing of it. Results come through `on_result`, from any thread, at any time.
+
+        Every statement taken gets its results, also one that is pending already by another way: results are per
+        submission, not per statement. A batch never names one statement twice.
+        Raises: node.mempool.Overloaded, with nothing taken.
+        """
+        ...
+
+    def status(self) -> NodeLive:
+        """The latest snapshot; may be some milliseconds old."""
+        ...

@@ -1,0 +1,79 @@
+"""The gRPC edge between protobuf and our values: one function per direction and type."""
+
+from __future__ import annotations
+
+from consensus.types import Digest
+from node.rpc.types import NodeLive, PeerLive, Refusal, SubmissionResult, SubmissionState
+from protos import stretto_pb2 as pb
+
+
+def refusal_to_wire(refusal: Refusal) -> pb.Refusal:
+    return pb.Refusal(
+        code=refusal.code,
+        field=refusal.field,
+        value=refusal.value,
+        expected=refusal.expected,
+        retry_after_ms=refusal.retry_after_ms or 0,
+    )
+
+
+def refusal_from_wire(message: pb.Refusal) -> Refusal:
+    return Refusal(
+        code=message.code,
+        field=message.field,
+        value=message.value,
+        expected=message.expected,
+        retry_after_ms=message.retry_after_ms or None,
+    )
+
+
+def result_to_wire(result: SubmissionResult) -> pb.SubmissionResult:
+    return pb.SubmissionResult(
+        statement_digest=result.digest,
+        state=pb.SubmissionState.ValueType(result.state.value),
+        index=result.index,
+        height=result.height,
+        block_time_ms=result.block_time_ms,
+        refusal=None if result.refusal is None else refusal_to_wire(result.refusal),
+    )
+
+
+def result_from_wire(message: pb.SubmissionResult) -> SubmissionResult:
+    """Raises: ValueError for a state that this version does not know."""
+    return SubmissionResult(
+        digest=Digest(message.statement_digest),
+        state=SubmissionState(message.state),
+        index=message.index,
+        height=message.height,
+        block_time_ms=message.block_time_ms,
+        refusal=refusal_from_wire(message.refusal) if message.HasField("refusal") else None,
+    )
+
+
+def live_to_wire(live: NodeLive) -> pb.NodeStatusResponse:
+    """The part of NodeStatus that only the node process knows; the reader adds what the store says."""
+    return pb.NodeStatusResponse(
+        consensus_running=live.consensus_running,
+        view=live.view,
+        leader=live.leader,
+        finalized_view=live.finalized_view,
+        recovering=live.recovering,
+        pending_statements=live.pending_statements,
+        pending_payloads=live.pending_payloads,
+        missing_payloads=live.missing_payloads,
+        peers=[pb.PeerStatus(member=p.member, connected=p.connected, last_view=p.last_view) for p in live.peers],
+    )
+
+
+def live_from_wire(message: pb.NodeStatusResponse) -> NodeLive:
+    return NodeLive(
+        consensus_running=message.consensus_running,
+        view=message.view,
+        leader=message.leader,
+        finalized_view=message.finalized_view,
+        recovering=message.recovering,
+        pending_statements=message.pending_statements,
+        pending_payloads=message.pending_payloads,
+        missing_payloads=message.missing_payloads,
+        peers=tuple(PeerLive(member=p.member, connected=p.connected, last_view=p.last_view) for p in message.peers),
+    )
