@@ -6,8 +6,7 @@ subject whose entries come so close that each voice begins before the last has f
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from catalog.synth import BASS, BELL, FLUTE, HARP, ORGAN, STRINGS, Instrument, Note
@@ -94,6 +93,14 @@ def stretto() -> list[Note]:
     return notes
 
 
+def _dice(seed: int) -> Iterator[int]:
+    """Chance that every Python throws alike: a linear congruence (Knuth's MMIX constants), its upper 31 bits."""
+    state = seed
+    while True:
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        yield state >> 33
+
+
 def _broken_chords(
     chords: Sequence[Sequence[int]], pattern: Sequence[int], *, beat_s: float, instrument: Instrument, gain: float
 ) -> list[Note]:
@@ -121,15 +128,16 @@ def early_morning() -> list[Note]:
 
 def after_the_rain() -> list[Note]:
     """In-sen on D: single drops on bells and harp, never two the same way, over open fifths."""
-    chance = random.Random(20_260_101)
-    notes, at, degree = [], 0.0, 5
+    drops = _dice(20_260_101)
+    notes: list[Note] = []
+    at, degree = 0.0, 5
     while at < 40:
-        degree = max(0, min(12, degree + chance.choice((-2, -1, -1, 1, 1, 2, 3))))
+        degree = max(0, min(12, degree + (-2, -1, -1, 1, 1, 2, 3)[next(drops) % 7]))
         pitch = _degree(IN_SEN, 62, degree)
-        instrument = chance.choice((BELL, HARP, BELL))
-        pan, gain = chance.choice((0.2, 0.4, 0.6, 0.8)), chance.choice((0.25, 0.35, 0.45))
+        instrument = (BELL, HARP, BELL)[next(drops) % 3]
+        pan, gain = (0.2, 0.4, 0.6, 0.8)[next(drops) % 4], (0.25, 0.35, 0.45)[next(drops) % 3]
         notes += _line([(pitch, 3)], start=at, beat_s=0.6, instrument=instrument, gain=gain, pan=pan)
-        at += chance.choice((0.5, 0.5, 1, 1, 1.5))
+        at += (0.5, 0.5, 1, 1, 1.5)[next(drops) % 5]
     for bar in range(5):
         for pitch in (38, 45):
             notes += _line([(pitch, 8)], start=bar * 8, beat_s=0.6, instrument=STRINGS, gain=0.3, pan=0.5)
