@@ -1,0 +1,166 @@
+"""The index: whatever runs and folds do, every row is found once, in order, and the counters tell the truth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.store import index as index_module
+from node.store.environment import WriterEnvironment
+from node.store.index import Index, IndexState, RecentKeys
+from node.store.records import ONCE_KINDS_MAX, KeyKind, Rows, as_keys, between, row, row_key, rows_of, sort_rows
+
+
+class Bench:
+    """An index in an environment of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.environment = WriterEnvironment(path, (b"table", b"runs", b"heads"))
+        names = self.environment.databases
+        self.index = Index(names[b"table"], names[b"runs"], names[b"heads"])
+        self.state = IndexState()
+        self.recent = RecentKeys()
+
+    def commit(self, rows: Rows) -> None:
+        def work(txn: object) -> tuple[IndexState, Rows]:
+            state, run = self.index.add(txn, self.state, rows)  # type: ignore[arg-type]
+            return self.index.fold(txn, state), run  # type: ignore[arg-type]
+
+        before = self.state.sweep
+        self.state, run = self.environment.write(work)
+        self.recent.add(before, [run], ONCE_KINDS_MAX)
+        self.recent.advance(self.state.sweep)
+
+    def find(self, key: bytes, start: tuple[int, int] = (0, 0)) -> list[tuple[int, int]]:
+        with self.environment.read() as txn:
+            return list(self.index.find(txn, key, start=start))
+
+    def check_counters(self) -> None:
+        with self.environment.read() as txn:
+            table = np.concatenate([*self.index.table(txn), np.empty((0, 24), np.uint8)])
+            waiting = np.concatenate([*self.index.unfolded(txn, self.state), np.empty((0, 24), np.uint8)])
+        assert len(table) == self.state.table_rows
+        assert len(waiting) == self.state.backlog_rows
+        assert (np.sort(as_keys(table)) == as_keys(table)).all()
+        both = np.concatenate([as_keys(table), as_keys(waiting)])
+        assert len(np.unique(both)) == len(both)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.environment.close()
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds so small that merges, folds, wraps and deletions all happen within a few hundred rows."""
+    for name, value in {
+        "BLOCK_ROWS": 7, "RUN_ROWS_MAX": 64, "BACKLOG_MIN": 60, "BACKLOG_MAX": 120, "FOLD_ROWS_MIN": 10,
+        "FOLD_ROWS_MAX": 50,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(index_module, name, value)
+
+
+def digest(number: int) -> bytes:
+    return hashlib.sha256(number.to_bytes(8, "big")).digest()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("per_commit", [1, 3, 20, 90])
+def test_every_row_is_found_in_order_through_merges_folds_and_sweeps(bench: Bench, per_commit: int) -> None:
+    twin: dict[bytes, list[tuple[int, int]]] = {}
+    for leaf in range(2_000 // per_commit):
+        keys = [digest((leaf * 7 + i) % 611) for i in range(per_commit)]  # many keys come back
+        bench.commit(rows_of(KeyKind.BLAKE3, keys, leaf, range(per_commit)))
+        for position, key in enumerate(keys):
+            twin.setdefault(row_key(KeyKind.BLAKE3, key), []).append((leaf, position))
+    assert bench.state.sweep >= 2, "the sweep came round, so runs were folded whole and deleted"
+    assert 0 < bench.state.backlog_rows < 400
+    bench.check_counters()
+    for key, expected in twin.items():
+        assert bench.find(key) == sorted(expected)
+    assert bench.find(row_key(KeyKind.BLAKE3, digest(9_999_999))) == []
+    assert bench.find(row_key(KeyKind.SHA256, digest(1))) == [], "a kind never finds another kind's key"
+
+
+@pytest.mark.usefixtures("small")
+def test_a_page_continues_where_the_last_one_ended(bench: Bench) -> None:
+    key = row_key(KeyKind.ISRC, b"CNA012600001")
+    for leaf in range(150):
+        bench.commit(rows_of(KeyKind.ISRC, [b"CNA012600001", b"CNA012600001"], leaf, (3, 9)))
+    everything = bench.find(key)
+    assert everything == [(leaf, position) for leaf in range(150) for position in (3, 9)]
+    assert bench.find(key, (70, 4)) == everything[141:]
+    assert bench.find(key, (70, 3)) == everything[140:]
+    assert bench.find(key, (150, 0)) == []
+
+
+@pytest.mark.usefixtures("small")
+def test_crowded_keys_do_not_make_a_fold_larger_than_its_bound(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = 0
+    merge = Index._merge
+
+    def watched(self: Index, txn: object, new: Rows) -> None:
+        nonlocal largest
+        largest = max(largest, len(new))
+        merge(self, txn, new)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Index, "_merge", watched)
+    for leaf in range(200):
+        bench.commit(rows_of(KeyKind.ISRC, [b"CNA012600001"] * 20, leaf, range(20)))
+    runs_max = 12
+    assert 0 < largest <= 4 * 50 * runs_max
+    bench.check_counters()
+    assert len(bench.find(row_key(KeyKind.ISRC, b"CNA012600001"))) == 4_000
+
+
+@pytest.mark.usefixtures("small")
+def test_recent_keys_never_miss_a_key_that_waits_in_a_run(bench: Bench) -> None:
+    for leaf in range(600):
+        bench.commit(rows_of(KeyKind.STATEMENT, [digest(leaf)], leaf, (0,)))
+        if leaf % 50 == 49:
+            with bench.environment.read() as txn:
+                for rows in bench.index.unfolded(txn, bench.state):
+                    assert all(bench.recent.may_hold(bytes(r[:16])) for r in rows)
+            for old in range(leaf):
+                key = row_key(KeyKind.STATEMENT, digest(old))
+                with bench.environment.read() as txn:
+                    found = list(bench.index.find(txn, key, runs=bench.recent.may_hold(key)))
+                assert found == [(old, 0)]
+    assert bench.state.sweep >= 2
+    assert not all(bench.recent.may_hold(row_key(KeyKind.STATEMENT, digest(n))) for n in range(10_000, 10_100))
+
+
+def test_a_state_round_trips() -> None:
+    state = IndexState(table_rows=1, backlog_rows=2, due_rows=3, next_run=4, sweep=5, cursor=b"c" * 24)
+    assert IndexState.decode(state.encode()) == state
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"\0" * 16, b"\0" * 15 + b"\1", b"a" * 16, b"a" * 8 + b"b" * 8]), st.integers(0, 999)
+        ),
+        unique=True,
+    )
+)
+def test_rows_sort_as_bytes_also_where_keys_tie(pairs: list[tuple[bytes, int]]) -> None:
+    made = [row(key, index, index % 7) for key, index in pairs]
+    array = np.frombuffer(b"".join(made), np.uint8).reshape(-1, 24)
+    assert [bytes(r) for r in sort_rows(array)] == sorted(made)
+
+
+def test_between_takes_the_low_bound_and_leaves_the_high_one() -> None:
+    made = [row(bytes([i]) * 16, i, i) for i in range(5)]
+    array = np.frombuffer(b"".join(made), np.uint8).reshape(-1, 24)
+    assert [bytes(r) for r in between(array, made[1], made[3])] == made[1:3]
+    assert [bytes(r) for r in between(array, made[1], None)] == made[1:]
+    assert not len(between(array, made[3], made[1]))
