@@ -1,0 +1,63 @@
+"""What the format modules share: their result, their refusal, and reading that cannot run past the end unnoticed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pcm:
+    """Digest of a lossless source's decoded audio, so that it is recognised in another container.
+
+    Interleaved samples, signed, little-endian, at the source's own depth (8-bit WAV, unsigned, is made signed): two
+    different 24-bit masters never collide, and `flac -d` or any audio editor can reproduce the bytes.
+    """
+
+    sha256: bytes
+    rate_hz: int
+    channels: int
+    bits: int
+    """8, 16, 24 or 32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioFacts:
+    """A whole, sound audio file."""
+
+    media_type: str
+    """IANA's name for the container, such as audio/flac."""
+    duration_ms: int
+    pcm: Pcm | None = None
+    """None for lossy sources and for floating-point samples."""
+    flac_md5: bytes | None = None
+    """STREAMINFO's own checksum of the audio (RFC 9639, section 8.2), checked; None where the encoder left it out."""
+
+
+class BadAudio(Exception):
+    """Not usable as audio. The message says why, in words that fit after the file's name."""
+
+
+TRUNCATED = "truncated"
+
+
+def read_exactly(file: BinaryIO, count: int, what: str) -> bytes:
+    """count bytes, or BadAudio: `what` is where the file ends too early."""
+    data = file.read(count)
+    if len(data) != count:
+        raise BadAudio(f"{TRUNCATED}: it ends inside {what}")
+    return data
+
+
+def milliseconds(frames: int, rate_hz: int) -> int:
+    """Rounded half up, in integers: a claim's bytes must not depend on floating point."""
+    return (frames * 2000 + rate_hz) // (2 * rate_hz)
+
+
+def playable(frames: int, rate_hz: int) -> int:
+    """Duration in ms. Raises: BadAudio where there is nothing to hear."""
+    if rate_hz <= 0:
+        raise BadAudio(f"damaged: its header gives a sampling rate of {rate_hz} Hz")
+    if frames <= 0:
+        raise BadAudio("it holds no audio")
+    return milliseconds(frames, rate_hz)
