@@ -1,4 +1,4 @@
-"""Statements accepted here and not yet final, and when to cut them into a payload (design D3). Clock-free: time is passed in."""
+"""Statements accepted here and not yet final, and when to cut them into a payload (design D3). Time is passed in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ledger.statement import Statement
 PENDING_STATEMENTS_MAX = 16_384
 PENDING_BYTES_MAX = 32 * 2**20
 CUT_BYTES = 128 * 1024
-"""A payload is cut at this size even before its time: larger ones delay votes on the same connection (research/libp2p.md 8)."""
+"""A payload is cut at this size even before its time: larger ones delay votes on the same connection."""
 CUT_WAIT_MS = 20
 """Longest wait for company while another payload of this node is on its way."""
 OUTSTANDING_PAYLOADS_MAX = 8

@@ -38,6 +38,7 @@ from consensus.types import (
     Vote,
     VoteKind,
 )
+from ledger.note import NoteSignature, parse_signature_line
 from protos import peer_pb2 as pb
 
 FETCH_DIGESTS_MAX = 32
@@ -49,12 +50,12 @@ VERSION_BYTES_MAX = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cosignature:
-    """A validator's two signatures over one checkpoint, as the lines that go into the note (C2SP signed-note)."""
+    """A validator's two signatures over one checkpoint: 0x01 under the origin's name, 0x04 under its own."""
 
     size: int
     root: Digest
-    log_line: str
-    cosignature_line: str
+    log: NoteSignature
+    cosignature: NoteSignature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +183,8 @@ def _to_wire(message: NodeMessage) -> pb.PeerMessage:  # noqa: PLR0911, PLR0912 
                 cosignature=pb.PeerCosignature(
                     size=message.size,
                     root=message.root,
-                    log_line=message.log_line,
-                    cosignature_line=message.cosignature_line,
+                    log_line=message.log.encode(),
+                    cosignature_line=message.cosignature.encode(),
                 )
             )
         case CosignatureRequest():
@@ -245,13 +246,13 @@ def _nonce(value: bytes) -> bytes:
 
 def _cosignature_from_wire(wire: pb.PeerCosignature) -> Cosignature:
     for name, line in (("log_line", wire.log_line), ("cosignature_line", wire.cosignature_line)):
-        if not 0 < len(line.encode()) <= LINE_BYTES_MAX:
+        if not 0 < len(line) <= LINE_BYTES_MAX:
             raise MalformedMessage("cosignature", name, f"1 to {LINE_BYTES_MAX} bytes")
     return Cosignature(
         size=wire.size,
         root=_digest("cosignature", "root", wire.root),
-        log_line=wire.log_line,
-        cosignature_line=wire.cosignature_line,
+        log=parse_signature_line(wire.log_line),
+        cosignature=parse_signature_line(wire.cosignature_line),
     )
 
 

@@ -1,0 +1,95 @@
+"""Founding a consortium on one machine: keys for every member, one genesis, a folder per node (a devnet's `init`).
+
+A real consortium makes each member's keys on that member's own machine; the folder's layout is the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from consensus.errors import LocalError
+from consensus.types import EpochParameters
+from ledger.genesis import Genesis, Member, MemberKeys, Role, encode_genesis, parse_genesis
+from node.keys import KEY_NAMES, generate_private_key, public_bytes
+from node.store.voting import VotingStore
+
+CONFIG = """\
+# A Stretto node. Every field is checked at start; a misspelt one is an error.
+member = "{member}"
+# libp2p: where the other validators reach this node.
+listen = "{listen}"
+# gRPC: where courts, platforms and the `stretto` command ask. Without TLS only a loopback address is allowed.
+rpc = "{rpc}"
+
+[peers]
+{peers}
+"""
+
+
+class FolderInUse(LocalError):
+    """The folder holds something already: keys and logs are never overwritten."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(f"{directory} is not empty: choose another folder, or remove this one yourself first")
+        self.directory = directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Founder:
+    """One institution of a new consortium and the addresses of its node."""
+
+    id: str
+    name: str
+    role: Role
+    listen: str
+    rpc: str
+
+
+def found(
+    directory: Path, *, name: str, origin: str, founders: Sequence[Founder], parameters: EpochParameters
+) -> Genesis:
+    """Makes DIR/genesis.json and DIR/MEMBER/{config.toml,genesis.json,keys/,data/} for each founder.
+
+    Everything appears at once, by a rename, or not at all. Raises: FolderInUse, KeyFileError, OSError.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise FolderInUse(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    draft = directory.with_name(f".{directory.name}.{os.getpid()}.new")
+    draft.mkdir(mode=0o700)
+    try:
+        members = tuple(_member(draft / founder.id, founder) for founder in founders)
+        encoded = encode_genesis(name=name, origin=origin, parameters=parameters, members=members)
+        genesis = parse_genesis(encoded)
+        (draft / "genesis.json").write_bytes(encoded)
+        for founder in founders:
+            node = draft / founder.id
+            (node / "genesis.json").write_bytes(encoded)
+            (node / "config.toml").write_text(_config(founder, founders))
+            (node / "log").mkdir()
+            (node / "data" / "chain").mkdir(parents=True)
+            # Made here, once: a node whose voting state is missing later knows that it was lost (design D4).
+            VotingStore.create(node / "data" / "voting")
+        if directory.exists():
+            directory.rmdir()
+        draft.rename(directory)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return genesis
+
+
+def _member(directory: Path, founder: Founder) -> Member:
+    keys = directory / "keys"
+    keys.mkdir(parents=True, mode=0o700)
+    public = {name: public_bytes(generate_private_key(keys / f"{name}.pem")) for name in KEY_NAMES}
+    return Member(id=founder.id, name=founder.name, role=founder.role, validator=True, keys=MemberKeys(**public))
+
+
+def _config(founder: Founder, founders: Sequence[Founder]) -> str:
+    peers = "\n".join(f'{other.id} = "{other.listen}"' for other in founders if other.id != founder.id)
+    return CONFIG.format(member=founder.id, listen=founder.listen, rpc=founder.rpc, peers=peers)

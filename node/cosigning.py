@@ -1,0 +1,155 @@
+"""Turns executed blocks into checkpoints that a quorum of institutions has signed (design D8)."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from consensus.errors import InvalidSignature, LocalError, MalformedMessage, PeerError
+from consensus.types import Digest
+from ledger.checkpoint import Checkpoint, check_cosignature, cosigner_key, log_key
+from ledger.genesis import Genesis, Member
+from ledger.note import check_note_signature
+from node.signer import Signer
+from node.store.chain import ChainStore
+from node.wire import Cosignature, CosignatureRequest
+
+log = logging.getLogger(__name__)
+
+AHEAD_MAX = 256
+"""Cosignatures kept for sizes this node has not reached, over all members."""
+REPEAT_MS = 1_000
+"""How often an incomplete latest checkpoint is signed for again, and others' signatures asked for."""
+
+
+class LogDiverged(LocalError):
+    """So many validators signed another root for the same size that this node's own log must be wrong. It halts."""
+
+    def __init__(self, size: int, members: Iterable[str]) -> None:
+        super().__init__(
+            f"at size {size} the validators {', '.join(sorted(members))} signed another root than this node's: "
+            "it has stopped; run `stretto store check` on its data folder and compare with the others"
+        )
+        self.size = size
+
+
+class Cosigning:
+    """Signs this node's checkpoints, gathers the others', completes them at a quorum of distinct validators.
+
+    Invariant: nothing is signed below, or in contradiction to, the watermark in the store, also after a restart.
+    """
+
+    def __init__(
+        self,
+        *,
+        genesis: Genesis,
+        store: ChainStore,
+        signer: Signer,
+        broadcast: Callable[[Cosignature | CosignatureRequest], None],
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._genesis = genesis
+        self._store = store
+        self._signer = signer
+        self._broadcast = broadcast
+        self._wall_ms = wall_ms
+        self._ahead: OrderedDict[tuple[int, str], Cosignature] = OrderedDict()
+        self._differing: dict[int, set[str]] = {}
+        self._latest: Cosignature | None = None
+        self._latest_complete = store.latest_complete() or 0
+        self._repeat_at_ms = 0
+
+    @property
+    def latest_complete(self) -> int:
+        """Leaves in the newest checkpoint with a quorum; 0 before the first."""
+        return self._latest_complete
+
+    def sign(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Signs each, ascending, and tells the others. The watermark is on disk before a signature leaves."""
+        for checkpoint in checkpoints:
+            self._store.record_cosigned(checkpoint.size, checkpoint.root)
+            cosignature = self._signer.checkpoint(checkpoint, self._wall_ms() // 1000)
+            self._keep(checkpoint, self._signer.member.id, cosignature)
+            self._latest = cosignature
+            self._broadcast(cosignature)
+            for member in [m for size, m in self._ahead if size == checkpoint.size]:
+                self._take(checkpoint, self._ahead.pop((checkpoint.size, member)))
+        if self._latest is not None:
+            for key in [k for k in self._ahead if k[0] <= self._latest.size]:
+                del self._ahead[key]  # a size between this node's block boundaries: no correct node signs it
+
+    def resume(self) -> None:
+        """After a start: signs the newest boundary again where it is not complete yet (the same size, so allowed)."""
+        size = self._store.head().size
+        checkpoint = self._store.checkpoint_at(size) if size else None
+        if checkpoint is not None and size > self._latest_complete:
+            self.sign([checkpoint])
+
+    def received(self, sender: str, cosignature: Cosignature) -> None:
+        """Another validator's signatures, first hand or passed on. Raises: PeerError where they are not valid."""
+        checkpoint = self._store.checkpoint_at(cosignature.size)
+        if checkpoint is not None:
+            self._take(checkpoint, cosignature)
+            return
+        if cosignature.size <= self._store.head().size:
+            raise MalformedMessage("cosignature", "size", f"a block boundary, got {cosignature.size} from {sender}")
+        # This node is behind: keep it until it gets there, within bounds, newest first.
+        self._ahead[cosignature.size, sender] = cosignature
+        while len(self._ahead) > AHEAD_MAX:
+            self._ahead.popitem(last=False)
+
+    def answer(self, request: CosignatureRequest) -> tuple[Cosignature, ...]:
+        """All signatures held for the checkpoint of that size."""
+        checkpoint = self._store.checkpoint_at(request.size)
+        if checkpoint is None:
+            return ()
+        return tuple(
+            Cosignature(size=checkpoint.size, root=Digest(checkpoint.root), log=log, cosignature=cosignature)
+            for log, cosignature in self._store.cosignatures(request.size)
+        )
+
+    def tick(self, now_ms: int) -> None:
+        """While the latest checkpoint is incomplete: repeats the own signature, asks for the others'."""
+        if self._latest is None or self._latest.size <= self._latest_complete or now_ms < self._repeat_at_ms:
+            return
+        self._repeat_at_ms = now_ms + REPEAT_MS
+        self._broadcast(self._latest)
+        self._broadcast(CosignatureRequest(size=self._latest.size))
+
+    def due_ms(self) -> int | None:
+        """When `tick` has something to do."""
+        if self._latest is None or self._latest.size <= self._latest_complete:
+            return None
+        return self._repeat_at_ms
+
+    def _take(self, checkpoint: Checkpoint, cosignature: Cosignature) -> None:
+        claimed = Checkpoint(origin=checkpoint.origin, size=cosignature.size, root=cosignature.root)
+        member = self._cosigner(claimed, cosignature).id
+        if claimed != checkpoint:
+            differing = self._differing.setdefault(checkpoint.size, set())
+            differing.add(member)
+            log.error("validator %s signed another root for size %d", member, checkpoint.size)
+            # f + 1 include an honest one: then the log that differs is this node's own (design D4).
+            if len(differing) > self._genesis.committee().faults_max:
+                raise LogDiverged(checkpoint.size, differing)
+            raise PeerError(f"{member} signed another root for size {checkpoint.size}")
+        self._keep(checkpoint, member, cosignature)
+
+    def _cosigner(self, checkpoint: Checkpoint, cosignature: Cosignature) -> Member:
+        """The validator whose two valid signatures these are. Raises: InvalidSignature."""
+        for member in self._genesis.validator_members():
+            if cosignature.cosignature.name == self._genesis.cosign_name(member.id):
+                origin = checkpoint.origin
+                check_cosignature(
+                    checkpoint, cosignature.cosignature, cosigner_key(origin, member.id, member.keys.cosign)
+                )
+                check_note_signature(checkpoint.body(), cosignature.log, log_key(origin, member.keys.log))
+                return member
+        raise InvalidSignature(cosignature.cosignature.name, f"the checkpoint of {checkpoint.size} leaves")
+
+    def _keep(self, checkpoint: Checkpoint, member: str, cosignature: Cosignature) -> None:
+        held = self._store.put_cosignatures(checkpoint, member, cosignature.log, cosignature.cosignature)
+        if held >= self._genesis.quorum and checkpoint.size > self._latest_complete:
+            self._latest_complete = checkpoint.size
+            self._differing = {size: who for size, who in self._differing.items() if size > checkpoint.size}

@@ -1,0 +1,140 @@
+"""The bridge between the gRPC thread and the loop: submissions in, results and status out, neither ever waiting."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+import trio
+
+from consensus.errors import RequestError
+from ledger.catalogue import CatalogueHeader, check_catalogue
+from node.loop import Loop
+from node.mempool import Overloaded
+from node.rpc.door import refusal_of
+from node.rpc.types import (
+    NodeLive,
+    OnResult,
+    PeerLive,
+    SubmissionResult,
+    SubmissionState,
+    SubmittedStatement,
+)
+from node.submissions import duplicate
+
+log = logging.getLogger(__name__)
+
+HANDED_OVER_MAX = 4_096
+"""Statements between the gRPC thread and the loop."""
+BODY_BYTES_MAX = 128 * 2**20
+"""Catalogue bodies being checked at once."""
+
+
+class Door:
+    """Implements node.rpc.types.Intake. `submit` and `status` run on the gRPC thread, everything else on trio's."""
+
+    def __init__(self, loop: Loop, nursery: trio.Nursery, connected: Callable[[], frozenset[str]]) -> None:
+        self._loop = loop
+        self._nursery = nursery
+        self._connected = connected
+        self._token = trio.lowlevel.current_trio_token()
+        self._lock = threading.Lock()  # for the two counters, which both threads change
+        self._handed_over = 0
+        self._body_bytes = 0
+        self._status = self._snapshot()
+
+    # ---- on the gRPC thread ------------------------------------------------------------------------------------------
+
+    def submit(self, batch: Sequence[SubmittedStatement], on_result: OnResult) -> None:
+        """Takes the whole batch or nothing of it. Raises: Overloaded."""
+        body_bytes = sum(s.blob_bytes for s in batch)
+        with self._lock:
+            if self._handed_over + len(batch) > HANDED_OVER_MAX:
+                raise Overloaded("statements", f"{self._handed_over} being taken in", f"at most {HANDED_OVER_MAX}")
+            if body_bytes and self._body_bytes + body_bytes > BODY_BYTES_MAX:
+                raise Overloaded("chunks", f"{self._body_bytes} bytes being checked", f"at most {BODY_BYTES_MAX} bytes")
+            self._handed_over += len(batch)
+            self._body_bytes += body_bytes
+        try:
+            self._token.run_sync_soon(self._take, tuple(batch), on_result)
+        except trio.RunFinishedError:
+            raise Overloaded("node", "stopping", "a running node") from None
+
+    def status(self) -> NodeLive:
+        """The snapshot of the last `refresh`."""
+        return self._status
+
+    # ---- on trio's thread --------------------------------------------------------------------------------------------
+
+    def _take(self, batch: tuple[SubmittedStatement, ...], on_result: OnResult) -> None:
+        for submitted in batch:
+            if submitted.blob_bytes:
+                self._nursery.start_soon(self._take_catalogue, submitted, on_result)
+            else:
+                self._taken(submitted)
+                self._enter(submitted, on_result)
+
+    async def _take_catalogue(self, submitted: SubmittedStatement, on_result: OnResult) -> None:
+        """A catalogue's claims are checked beside the loop, and its body is on disk before it is accepted."""
+        statement = submitted.statement
+        assert isinstance(statement.content, CatalogueHeader), "only a catalogue comes with a body"
+        try:
+            if self._recorded(submitted, on_result):
+                return
+            await trio.to_thread.run_sync(check_catalogue, statement.content, submitted.manifest, submitted.chunks)
+            self._loop.store.put_blobs((submitted.manifest, *submitted.chunks))
+            self._enter(submitted, on_result)
+        except RequestError as error:
+            on_result(_refused(submitted, error))
+        finally:
+            self._taken(submitted)
+
+    def _taken(self, submitted: SubmittedStatement) -> None:
+        with self._lock:
+            self._handed_over -= 1
+            self._body_bytes -= submitted.blob_bytes
+
+    def _enter(self, submitted: SubmittedStatement, on_result: OnResult) -> None:
+        if self._recorded(submitted, on_result):
+            return
+        try:
+            self._loop.accept(submitted.statement, on_result)
+        except Overloaded as error:
+            on_result(_refused(submitted, error))
+
+    def _recorded(self, submitted: SubmittedStatement, on_result: OnResult) -> bool:
+        index = self._loop.store.index_of_statement(submitted.statement.digest)
+        if index is None:
+            return False
+        on_result(duplicate(submitted.statement.digest, index, self._loop.store))
+        return True
+
+    def refresh(self) -> None:
+        """Renews what `status` answers; called now and then by the node."""
+        self._status = self._snapshot()
+
+    def _snapshot(self) -> NodeLive:
+        loop = self._loop
+        status = loop.engine.status()
+        connected = self._connected()
+        validators = loop.genesis.validator_members()
+        return NodeLive(
+            consensus_running=True,
+            view=status.view,
+            leader=validators[status.leader].id,
+            finalized_view=status.finalized_view,
+            recovering=status.recovering,
+            pending_statements=len(loop.mempool),
+            pending_payloads=status.pending_payloads,
+            missing_payloads=status.missing_payloads,
+            peers=tuple(
+                PeerLive(member=m.id, connected=m.id in connected, last_view=status.last_heard[i])
+                for i, m in enumerate(validators)
+                if m.id != loop.signer.member.id
+            ),
+        )
+
+
+def _refused(submitted: SubmittedStatement, error: RequestError) -> SubmissionResult:
+    return SubmissionResult(digest=submitted.statement.digest, state=SubmissionState.REFUSED, refusal=refusal_of(error))

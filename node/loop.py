@@ -1,0 +1,359 @@
+"""The loop: the one place where the node's state changes. Events go into the engine; its outputs are obeyed in order.
+
+Everything here is synchronous and runs on trio's thread, so nothing can come between a step and its outputs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, assert_never
+
+import trio
+
+from consensus.engine import Engine
+from consensus.errors import InvalidSignature, MalformedMessage, PeerError
+from consensus.events import (
+    Broadcast,
+    Commit,
+    Event,
+    FetchPayloads,
+    Misbehaviour,
+    Output,
+    PayloadsHeld,
+    Persist,
+    Received,
+    Rejected,
+    Send,
+    SendChain,
+    Sign,
+    Signed,
+    Tick,
+)
+from consensus.messages import BLOCKS_MAX, Message
+from consensus.types import Digest, ValidatorIndex
+from ledger.ed25519 import verify_strict
+from ledger.genesis import Genesis
+from ledger.payload import build_payload, parse_payload
+from ledger.statement import Statement
+from node.cosigning import Cosigning
+from node.execution import Executed, execute
+from node.mempool import Mempool
+from node.rpc.types import OnResult, SubmissionResult, SubmissionState
+from node.signer import Signer
+from node.store.chain import ChainStore
+from node.store.voting import VotingStore
+from node.submissions import Submissions
+from node.validation import HeldPayload, catalogues, load_body, parse_statements
+from node.wire import Cosignature, CosignatureRequest, Hello, NodeMessage, decode, encode
+
+log = logging.getLogger(__name__)
+
+HELD_BYTES_MAX = 256 * 2**20
+"""Valid payloads kept in memory until they are executed; older ones are read back from the store."""
+CHAIN_BYTES_MAX = 192 * 1024
+"""A Chain answer fits one consensus frame with room to spare."""
+REJECTIONS_LOGGED_PER_PEER = 20
+"""Rejected messages logged per peer and start; the rest is only counted, so that a peer cannot fill the disk."""
+
+
+class Outbox(Protocol):
+    """What the loop needs of the network. Both never block; a full queue drops, and consensus repeats itself."""
+
+    def send_consensus(self, member_id: str, frame: bytes) -> None: ...
+    def broadcast_consensus(self, frame: bytes) -> None: ...
+    def broadcast_payload(self, frame: bytes) -> None: ...
+
+
+class Clock:
+    """The node's two clocks; the core gets both as Tick."""
+
+    def monotonic_ms(self) -> int:
+        return int(trio.current_time() * 1000)
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+class Loop:
+    """Owns engine, stores' writes, mempool and cosigning of one validator."""
+
+    def __init__(
+        self,
+        *,
+        genesis: Genesis,
+        store: ChainStore,
+        voting: VotingStore,
+        engine: Engine,
+        signer: Signer,
+        outbox: Outbox,
+        clock: Clock,
+        boot_generation: int,
+        fetch: Callable[[Iterable[Digest], Sequence[str]], None],
+        publish: Callable[[bytes], None],
+        version: str,
+    ) -> None:
+        self.genesis = genesis
+        self.store = store
+        self.voting = voting
+        self.engine = engine
+        self.signer = signer
+        self.mempool = Mempool()
+        self.submissions = Submissions()
+        self._members = tuple(m.id for m in genesis.validator_members())
+        self._index = {member: ValidatorIndex(i) for i, member in enumerate(self._members)}
+        self._outbox = outbox
+        self._clock = clock
+        self._fetch = fetch
+        self._publish = publish
+        self._version = version
+        self._boot_generation = boot_generation
+        self._payloads_cut = 0
+        self._held: OrderedDict[Digest, HeldPayload] = OrderedDict()
+        self._held_bytes = 0
+        self._wake = trio.Event()
+        self.rejected: Counter[str] = Counter()
+        self.generations: dict[str, int] = {}
+        self.cosigning = Cosigning(
+            genesis=genesis, store=store, signer=signer, broadcast=self._broadcast, wall_ms=clock.wall_ms
+        )
+
+    # ---- what comes in -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Takes up where the last run stopped: payloads stored and not ordered, checkpoints not complete."""
+        self.step(self._tick_event())
+        pending = self.store.pending_payloads()
+        if pending:
+            self.step(PayloadsHeld(digests=tuple(pending), order=True))
+        self.cosigning.resume()
+
+    def frame(self, sender: str, frame: bytes) -> None:
+        """A consensus frame from a member, identity proved by the transport. Never raises on what a peer sent."""
+        try:
+            message = decode(frame)
+            match message:
+                case Cosignature():
+                    self.cosigning.received(sender, message)
+                case CosignatureRequest():
+                    for cosignature in self.cosigning.answer(message):
+                        self._outbox.send_consensus(sender, encode(cosignature))
+                case Hello():
+                    self._greeted(sender, message)
+                case _:
+                    self.step(Received(sender=self._index[sender], message=message))
+        except PeerError as error:
+            self.reject(sender, error)
+
+    def connected(self, member: str) -> None:
+        """A peer can be reached (again): says who we are and where we stand, so that whoever is behind finds out."""
+        head = self.store.head()
+        self._send(member, self.signer.hello(self._boot_generation, head.block.height, self._version))
+        if head.finalization is not None:
+            self._send(member, head.finalization)
+        for message in self.engine.greeting():
+            self._send(member, message)
+
+    def held(self, payload: HeldPayload, *, order: bool = True) -> None:
+        """A payload is valid and durably stored."""
+        self._keep(payload)
+        self.step(PayloadsHeld(digests=(payload.payload.digest,), order=order))
+
+    def tick(self) -> None:
+        """Time may have made something due: the engine's timers, a payload to cut, a signature to repeat."""
+        now = self._clock.monotonic_ms()
+        self._cut(now)
+        self.cosigning.tick(now)
+        if self.engine.deadline_ms is not None and now >= self.engine.deadline_ms:
+            self.step(self._tick_event())
+
+    def accept(self, statement: Statement, on_result: OnResult) -> None:
+        """A valid statement submitted here and not recorded yet, its body stored. Raises: Overloaded."""
+        pending = self.mempool.holds(statement.digest)
+        if not pending:
+            self.mempool.add(statement, self._clock.monotonic_ms())
+        on_result(SubmissionResult(digest=statement.digest, state=SubmissionState.ACCEPTED))
+        self.submissions.wait(statement.digest, on_result)
+        if not pending:
+            self._cut(self._clock.monotonic_ms())
+            self._wake.set()
+
+    def due_ms(self) -> int | None:
+        """Monotonic time at which `tick` is wanted next."""
+        dues = (self.engine.deadline_ms, self.mempool.cut_due_ms(), self.cosigning.due_ms())
+        return min((due for due in dues if due is not None), default=None)
+
+    async def run_timers(self) -> None:
+        """Calls `tick` when due, for ever."""
+        while True:
+            self._wake = trio.Event()
+            due = self.due_ms()
+            timeout = 3600.0 if due is None else max(0.0, (due - self._clock.monotonic_ms()) / 1000)
+            with trio.move_on_after(timeout):
+                await self._wake.wait()
+            await trio.lowlevel.checkpoint()
+            self.tick()
+
+    # ---- the engine --------------------------------------------------------------------------------------------------
+
+    def step(self, event: Event) -> None:
+        """One event and everything that follows from it."""
+        before = self.engine.deadline_ms
+        events = deque([event])
+        if not isinstance(event, Tick):
+            # Timers and block times are measured from the newest Tick: every event happens at a known time.
+            events.appendleft(self._tick_event())
+        while events:
+            for output in self.engine.step(events.popleft()):
+                self._obey(output, events)
+        if self.engine.deadline_ms != before:
+            self._wake.set()
+
+    def _obey(self, output: Output, events: deque[Event]) -> None:
+        match output:
+            case Persist():
+                self.voting.persist(output)
+            case Sign():
+                events.append(Signed(vote=self.signer.vote(output.vote)))
+            case Send():
+                self._send(self._members[output.to], output.message)
+            case Broadcast():
+                self._broadcast(output.message)
+            case FetchPayloads():
+                self._get_payloads(output, events)
+            case SendChain():
+                self._send_chain(output)
+            case Commit():
+                self._commit(output)
+            case Misbehaviour():
+                log.error("two contradicting votes of %s: %r and %r", self._voter(output), output.first, output.second)
+            case Rejected():
+                self.reject(self._members[output.sender], output.error)
+            case _:
+                assert_never(output)
+
+    def _tick_event(self) -> Tick:
+        return Tick(monotonic_ms=self._clock.monotonic_ms(), wall_ms=self._clock.wall_ms())
+
+    def _voter(self, misbehaviour: Misbehaviour) -> str:
+        return self._members[misbehaviour.first.voter]
+
+    def _get_payloads(self, wanted: FetchPayloads, events: deque[Event]) -> None:
+        here = tuple(d for d in wanted.digests if self.store.has_payload(d))
+        if here:
+            events.append(PayloadsHeld(digests=here, order=False))
+        missing = [d for d in wanted.digests if d not in here]
+        if missing:
+            self._fetch(missing, [self._members[i] for i in wanted.holders])
+
+    def _send_chain(self, request: SendChain) -> None:
+        limit = BLOCKS_MAX
+        while limit:
+            chain = self.store.blocks_from(request.from_height, limit)
+            if chain is None:
+                return
+            frame = encode(chain)
+            if len(frame) <= CHAIN_BYTES_MAX:
+                self._outbox.send_consensus(self._members[request.to], frame)
+                return
+            limit //= 2
+
+    # ---- payloads ----------------------------------------------------------------------------------------------------
+
+    def _cut(self, now_ms: int) -> None:
+        statements = self.mempool.cut(now_ms)
+        if not statements:
+            return
+        self._payloads_cut += 1
+        unsigned = build_payload(
+            consortium=self.genesis.digest,
+            epoch=self.engine.committee.epoch,
+            author=self.signer.index,
+            # Unique over restarts: the boot generation strictly increases.
+            sequence=(self._boot_generation << 32) | self._payloads_cut,
+            created_ms=self._clock.wall_ms(),
+            statements=tuple(s.raw for s in statements),
+        )
+        payload = self.signer.payload(unsigned)
+        self.store.put_payloads([payload])
+        self.mempool.sent(payload.digest, statements)
+        frame = payload.encode()
+        self._outbox.broadcast_payload(frame)
+        self._publish(frame)
+        bodies = {s.digest: load_body(header, self.store.blob) for s, header in catalogues(statements)}
+        self.held(HeldPayload(payload=payload, statements=statements, bodies=bodies))
+
+    def _keep(self, payload: HeldPayload) -> None:
+        self._held[payload.payload.digest] = payload
+        self._held_bytes += payload.memory_bytes
+        while self._held_bytes > HELD_BYTES_MAX and len(self._held) > 1:
+            _, oldest = self._held.popitem(last=False)
+            self._held_bytes -= oldest.memory_bytes
+
+    def _held_payloads(self, digests: Sequence[Digest]) -> Iterable[HeldPayload]:
+        for digest in digests:
+            held = self._held.pop(digest, None)
+            if held is not None:
+                self._held_bytes -= held.memory_bytes
+                yield held
+                continue
+            encoded = self.store.payload(digest)
+            assert encoded is not None, "the engine commits only what was reported held, and held is on disk"
+            payload = parse_payload(encoded)
+            statements = parse_statements(payload)
+            bodies = {s.digest: load_body(header, self.store.blob) for s, header in catalogues(statements)}
+            yield HeldPayload(payload=payload, statements=statements, bodies=bodies)
+
+    # ---- finality ----------------------------------------------------------------------------------------------------
+
+    def _commit(self, commit: Commit) -> None:
+        executed = execute(commit, self.store, self.genesis.origin, self._held_payloads)
+        self.voting.prune(commit.blocks[-1].view)
+        for block in commit.blocks:
+            for digest in block.payloads:
+                self.mempool.settled(digest)
+        self._tell(executed)
+        self.cosigning.sign(executed.checkpoints)
+        self._wake.set()
+
+    def _tell(self, executed: Executed) -> None:
+        for applied, height, time_ms in zip(executed.applied, executed.heights, executed.times_ms, strict=True):
+            for entry in applied.entries:
+                self.mempool.drop(entry.statement.digest)
+                self.submissions.recorded(entry.statement.digest, entry.index, height, time_ms)
+            for receipt in applied.receipts:
+                self.mempool.drop(receipt.statement)
+                self.submissions.executed_in_vain(receipt, self.store)
+
+    # ---- what goes out -----------------------------------------------------------------------------------------------
+
+    def _send(self, member: str, message: NodeMessage) -> None:
+        self._outbox.send_consensus(member, encode(message))
+
+    def _broadcast(self, message: Message | Cosignature | CosignatureRequest) -> None:
+        self._outbox.broadcast_consensus(encode(message))
+
+    def _greeted(self, sender: str, hello: Hello) -> None:
+        member = self.genesis.member(sender)
+        assert member is not None, "the network lets only members in"
+        if hello.consortium != self.genesis.digest:
+            raise MalformedMessage("hello", "consortium", "the digest of the same genesis")
+        if not verify_strict(member.keys.consensus, hello.signing_bytes(), hello.signature):
+            raise InvalidSignature(sender, "its greeting")
+        known = self.generations.get(sender, 0)
+        if hello.boot_generation < known:
+            log.error(
+                "%s greets as start %d after start %d: an older state was restored, or two processes share its key",
+                sender,
+                hello.boot_generation,
+                known,
+            )
+        self.generations[sender] = max(known, hello.boot_generation)
+
+    def reject(self, sender: str, error: PeerError) -> None:
+        """Counts and, within bounds, logs a message that no correct peer sends."""
+        self.rejected[sender] += 1
+        if self.rejected[sender] <= REJECTIONS_LOGGED_PER_PEER:
+            log.warning("rejected from %s: %s", sender, error)

@@ -1,0 +1,115 @@
+"""State-independent validity of payloads and catalogue bodies: what a validator checks once before it votes (D4).
+
+Pure functions over bytes and the genesis, so that they can run on a thread beside the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from consensus.errors import PeerError, RequestError
+from consensus.types import Digest
+from ledger.catalogue import CatalogueHeader, check_catalogue
+from ledger.ed25519 import verify_strict
+from ledger.genesis import Genesis
+from ledger.payload import Payload
+from ledger.statement import Statement, check_statement, parse_statement
+
+
+class BadPayload(PeerError):
+    """A payload that no correct author cuts. author: member id. digest: the payload. reason: what is wrong with it."""
+
+    def __init__(self, author: str, digest: bytes, reason: str) -> None:
+        super().__init__(f"payload {digest.hex()[:16]} by {author}: {reason}")
+        self.author = author
+        self.digest = digest
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldPayload:
+    """A payload known to be valid, with what executing it needs.
+
+    bodies: statement digest -> claims, for each catalogue in it.
+    """
+
+    payload: Payload
+    statements: tuple[Statement, ...]
+    bodies: Mapping[Digest, tuple[bytes, ...]] = field(default_factory=dict)
+
+    @property
+    def memory_bytes(self) -> int:
+        claims = sum(len(claim) for body in self.bodies.values() for claim in body)
+        return claims + sum(2 * len(s.raw) for s in self.statements)
+
+
+def author_of(payload: Payload, genesis: Genesis) -> str:
+    """Member id of the validator that signed `payload`. Raises: BadPayload."""
+    header = payload.header
+    validators = genesis.validator_members()
+    if header.consortium != genesis.digest:
+        raise BadPayload(f"#{header.author}", payload.digest, "names another consortium's genesis")
+    if header.author >= len(validators):
+        raise BadPayload(f"#{header.author}", payload.digest, f"author is none of the {len(validators)} validators")
+    if header.epoch != genesis.committee().epoch:
+        raise BadPayload(validators[header.author].id, payload.digest, f"is of epoch {header.epoch}")
+    return validators[header.author].id
+
+
+def check_author(payload: Payload, genesis: Genesis) -> str:
+    """As `author_of`, with the signature checked. Raises: BadPayload."""
+    author = author_of(payload, genesis)
+    key = genesis.validator_members()[payload.header.author].keys.consensus
+    if not verify_strict(key, payload.header.encode(), payload.signature):
+        raise BadPayload(author, payload.digest, "its author's signature does not verify")
+    return author
+
+
+def parse_statements(payload: Payload) -> tuple[Statement, ...]:
+    """The statements of a payload that was found valid before (read back from our own store)."""
+    return tuple(parse_statement(raw) for raw in payload.statements)
+
+
+def check_statements(payload: Payload, genesis: Genesis) -> tuple[Statement, ...]:
+    """Every statement parsed and its signature checked. Raises: BadPayload at the first bad one.
+
+    One bad statement drops the payload: a correct author would not have let it in (design D4).
+    """
+    author = author_of(payload, genesis)
+    statements = []
+    for position, raw in enumerate(payload.statements):
+        try:
+            statement = parse_statement(raw)
+            check_statement(statement, genesis)
+        except (RequestError, PeerError) as error:
+            raise BadPayload(author, payload.digest, f"statement {position}: {error}") from error
+        statements.append(statement)
+    return tuple(statements)
+
+
+def catalogues(statements: Sequence[Statement]) -> tuple[tuple[Statement, CatalogueHeader], ...]:
+    """Those statements that sign a catalogue, whose body travels apart."""
+    return tuple((s, s.content) for s in statements if isinstance(s.content, CatalogueHeader))
+
+
+def manifest_digests(manifest: bytes) -> tuple[Digest, ...]:
+    """The chunk digests a manifest lists."""
+    return tuple(Digest(manifest[i : i + 32]) for i in range(0, len(manifest), 32))
+
+
+def load_body(header: CatalogueHeader, blob: Callable[[Digest], bytes | None]) -> tuple[bytes, ...]:
+    """The claims of a catalogue from stored blobs, checked against what the statement signs.
+
+    Raises: MalformedCatalogue; KeyError naming the missing blob.
+    """
+    manifest = blob(header.manifest)
+    if manifest is None:
+        raise KeyError(header.manifest.hex())
+    chunks = []
+    for digest in manifest_digests(manifest):
+        chunk = blob(digest)
+        if chunk is None:
+            raise KeyError(digest.hex())
+        chunks.append(chunk)
+    return check_catalogue(header, manifest, tuple(chunks))
