@@ -81,15 +81,8 @@ class DevnetNode:
         running = self.pid()
         if running is not None:
             return running
-        command = [
-            sys.executable,
-            "-m",
-            "cli.main",
-            "node",
-            "run",
-            "--config",
-            str(self.config.directory / "config.toml"),
-        ]
+        config = self.config.directory / "config.toml"
+        command = [sys.executable, "-m", "cli.main", "node", "run", "--config", str(config)]
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_environment()
@@ -185,11 +178,8 @@ def init_devnet(directory: Path, *, port: int | None = None) -> Genesis:
     Raises: FolderInUse.
     """
     count = len(INSTITUTIONS)
-    ports = (
-        list(_free_ports(2 * count))
-        if port is None
-        else [port + i for i in (*range(count), *range(1000, 1000 + count))]
-    )
+    offsets = (*range(count), *range(1000, 1000 + count))
+    ports = list(_free_ports(2 * count)) if port is None else [port + offset for offset in offsets]
     founders = [
         Founder(
             id=member,

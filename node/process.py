@@ -7,7 +7,7 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,6 @@ import trio
 from consensus.engine import Engine
 from consensus.errors import LocalError, PeerError
 from consensus.events import Restored
-from consensus.types import Digest
 from ledger.ed25519 import verify_strict
 from ledger.genesis import Genesis, parse_genesis
 from node.acquire import Acquirer, answer_fetch
@@ -128,79 +127,82 @@ async def run_node(config: NodeConfig) -> None:
             NetworkSettings(listen=config.listen, peers=config.peers, gossip_topic=topic), peer_seed, lambda: peers
         )
         async with trio.open_nursery() as nursery:
-            await _run(config, nursery, network, store, voting, engine, signer, genesis, generation)
+            await _Node(config, genesis, store, network, nursery).run(voting, engine, signer, generation)
 
 
-async def _run(
-    config: NodeConfig,
-    nursery: trio.Nursery,
-    network: Network,
-    store: ChainStore,
-    voting: VotingStore,
-    engine: Engine,
-    signer: Signer,
-    genesis: Genesis,
-    generation: int,
-) -> None:
-    def fetch(digests: Iterable[Digest], holders: Sequence[str]) -> None:
-        acquirer.fetch(digests, holders)
+class _Node:
+    """The running parts of one node and the tasks between them."""
 
-    def publish(frame: bytes) -> None:
-        if config.gossip:
-            nursery.start_soon(network.publish, frame)
+    def __init__(
+        self, config: NodeConfig, genesis: Genesis, store: ChainStore, network: Network, nursery: trio.Nursery
+    ) -> None:
+        self.config = config
+        self.genesis = genesis
+        self.store = store
+        self.network = network
+        self.nursery = nursery
 
-    loop = Loop(
-        genesis=genesis,
-        store=store,
-        voting=voting,
-        engine=engine,
-        signer=signer,
-        outbox=NetworkOutbox(network),
-        clock=Clock(),
-        boot_generation=generation,
-        fetch=fetch,
-        publish=publish,
-        version=version("stretto"),
-    )
-    acquirer = Acquirer(genesis=genesis, store=store, network=network, nursery=nursery, held=loop.held)
+    async def run(self, voting: VotingStore, engine: Engine, signer: Signer, generation: int) -> None:
+        """Starts everything, serves until a stop signal, and stops in order: door, tasks; the stores close last."""
+        self.loop = loop = Loop(
+            genesis=self.genesis,
+            store=self.store,
+            voting=voting,
+            engine=engine,
+            signer=signer,
+            outbox=NetworkOutbox(self.network),
+            clock=Clock(),
+            boot_generation=generation,
+            fetch=lambda digests, holders: self.acquirer.fetch(digests, holders),
+            publish=self._publish,
+            version=version("stretto"),
+        )
+        self.acquirer = Acquirer(
+            genesis=self.genesis, store=self.store, network=self.network, nursery=self.nursery, held=loop.held
+        )
+        self.network.set_responder(self._respond)
+        self.network.on_connect(loop.connected)
+        await self.nursery.start(self.network.run)
+        loop.start()
+        self.nursery.start_soon(self._pump)
+        self.nursery.start_soon(loop.run_timers)
+        door = Door(loop, self.nursery, self.network.connected)
+        self.nursery.start_soon(_refresh, door)
+        server = SubmitServer(socket=self.config.submit_socket, genesis=self.genesis, intake=door)
+        await trio.to_thread.run_sync(server.start)
+        try:
+            async with reader_process(self.config):
+                head = self.store.head()
+                log.info("node of %s up: height %d, %d leaves", self.config.member, head.block.height, head.size)
+                await _stop_signal()
+                log.info("stopping")
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(server.stop)
+            self.nursery.cancel_scope.cancel()
 
-    async def respond(_member: str, frame: bytes) -> bytes:
-        return encode_contents(answer_fetch(store, decode_fetch(frame), ANSWER_BYTES_MAX))
-
-    async def pump() -> None:
-        async for inbound in network.inbound:
+    async def _pump(self) -> None:
+        async for inbound in self.network.inbound:
             if inbound.cls is StreamClass.CONSENSUS:
-                loop.frame(inbound.member_id, inbound.frame)
-            else:
-                try:
-                    acquirer.pushed(inbound.frame, inbound.member_id)
-                except PeerError as error:
-                    loop.reject(inbound.member_id, error)
+                self.loop.frame(inbound.member_id, inbound.frame)
+                continue
+            try:
+                self.acquirer.pushed(inbound.frame, inbound.member_id)
+            except PeerError as error:
+                self.loop.reject(inbound.member_id, error)
 
-    async def refresh(door: Door) -> None:
-        while True:
-            door.refresh()
-            await trio.sleep(STATUS_REFRESH_S)
+    async def _respond(self, _member: str, frame: bytes) -> bytes:
+        return encode_contents(answer_fetch(self.store, decode_fetch(frame), ANSWER_BYTES_MAX))
 
-    network.set_responder(respond)
-    network.on_connect(loop.connected)
-    await nursery.start(network.run)
-    loop.start()
-    nursery.start_soon(pump)
-    nursery.start_soon(loop.run_timers)
-    door = Door(loop, nursery, network.connected)
-    nursery.start_soon(refresh, door)
-    server = SubmitServer(socket=config.submit_socket, genesis=genesis, intake=door)
-    await trio.to_thread.run_sync(server.start)
-    try:
-        async with reader_process(config):
-            log.info("node of %s up: height %d, %d leaves", config.member, store.head().block.height, store.head().size)
-            await _stop_signal()
-            log.info("stopping")
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(server.stop)
-        nursery.cancel_scope.cancel()
+    def _publish(self, frame: bytes) -> None:
+        if self.config.gossip:
+            self.nursery.start_soon(self.network.publish, frame)
+
+
+async def _refresh(door: Door) -> None:
+    while True:
+        door.refresh()
+        await trio.sleep(STATUS_REFRESH_S)
 
 
 async def _stop_signal() -> None:
@@ -211,7 +213,7 @@ async def _stop_signal() -> None:
 
 @asynccontextmanager
 async def reader_process(config: NodeConfig) -> AsyncIterator[None]:
-    """Keeps the reader process running beside this one; it ends when its standard input does, so it is never orphaned."""
+    """Keeps the reader process running beside this one; it ends when its standard input does: it is never orphaned."""
     command = [sys.executable, "-m", "node.rpc.reader", "--config", str(config.directory / "config.toml")]
 
     async def keep() -> None:
