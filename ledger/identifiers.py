@@ -74,7 +74,7 @@ def _weighted_check_digit(digits: str, start: int) -> str:
 
 
 def _ipi_name_check(canonical: str) -> str:
-    """Two digits: t = sum of d_i * (10 - i) mod 101 over nine digits, i from 0; then (101 - t) mod 100, or 0 if t = 0."""
+    """t = sum of d_i * (10 - i) mod 101 over nine digits, i from 0; two digits (101 - t) mod 100, or 00 where t = 0."""
     total = sum(int(digit) * (10 - i) for i, digit in enumerate(canonical[:9])) % 101
     return f"{(101 - total) % 100 if total else 0:02d}"
 

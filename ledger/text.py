@@ -34,7 +34,7 @@ _ASSIGNED_AFTER_14: Final = re.compile(
 
 
 def text_fault(text: str, characters_max: int) -> str | None:
-    """What would have been right, or None where `text` may be recorded: 1 to characters_max characters, ends not blank."""
+    """What would have been right, or None where `text` may be recorded: length, characters, form."""
     if not 0 < len(text) <= characters_max:
         return f"1 to {characters_max} characters, got {len(text)}"
     if text[0] == " " or text[-1] == " ":
