@@ -79,7 +79,7 @@ class WriterEnvironment:
         # Growing the map needs a moment without any transaction in this process; one lock around all gives it.
         self._turn = threading.RLock()
         try:
-            with self._translated():
+            with translated(path):
                 self._env = lmdb.open(
                     str(path), map_size=map_bytes, max_dbs=len(databases), max_readers=READERS_MAX, mode=0o600,
                     max_spare_txns=4, lib_version=_LIB_VERSION,
@@ -103,11 +103,9 @@ class WriterEnvironment:
             self._env.close()
             self._lock.release()
 
-    @contextmanager
-    def read(self) -> Iterator[lmdb.Transaction]:
-        """A snapshot; keep it short. Values are memoryviews that die with it."""
-        with self._turn, self._translated(), self._env.begin(buffers=True) as txn:
-            yield txn
+    def read(self) -> Snapshot:
+        """A snapshot, to be used in a `with`; keep it short. Values are memoryviews that die with it."""
+        return Snapshot(self._env, self._turn, self.path)
 
     def write(self, work: Callable[[lmdb.Transaction], T]) -> T:
         """Runs `work` in one transaction and commits it durably.
@@ -115,7 +113,7 @@ class WriterEnvironment:
         `work` may run again after the map grew, so it changes nothing but the transaction.
         Raises: StoreFull (nothing was written), StoreCorrupt, and what `work` raises (nothing was written).
         """
-        with self._turn, self._translated():
+        with self._turn, translated(self.path):
             if self.used_bytes() > self._env.info()["map_size"] * _HEADROOM:
                 self._grow(required=False)
             while True:
@@ -144,10 +142,34 @@ class WriterEnvironment:
             return
         self._env.set_mapsize(min(now * 2, self._map_bytes_max))
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        with translated(self.path):
-            yield
+
+class Snapshot:
+    """A read transaction, as long as its `with` lasts; a class since execution takes several for every statement."""
+
+    __slots__ = ("_env", "_path", "_turn", "_txn")
+
+    def __init__(self, env: lmdb.Environment, turn: threading.RLock, path: Path) -> None:
+        self._env = env
+        self._turn = turn
+        self._path = path
+
+    def __enter__(self) -> lmdb.Transaction:
+        self._turn.acquire()
+        try:
+            self._txn = self._env.begin(buffers=True)
+        except BaseException as error:
+            self._turn.release()
+            raise_translated(self._path, error)
+            raise
+        return self._txn
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._txn.abort()
+        self._turn.release()
+        if error is not None:
+            raise_translated(self._path, error)
 
 
 @contextmanager
@@ -155,22 +177,31 @@ def translated(path: Path) -> Iterator[None]:
     """Turns LMDB's and the system's errors into ours. Raises: StoreFull, StoreNotReady, StoreCorrupt, StoreMisused."""
     try:
         yield
-    except lmdb.DiskError as error:
-        raise StoreFull(path, str(error)) from error
-    except (
-        lmdb.CorruptedError,
-        lmdb.InvalidError,
-        lmdb.PageNotFoundError,
-        lmdb.VersionMismatchError,
-        lmdb.PanicError,
-    ) as error:
-        raise StoreCorrupt(path, "LMDB environment", str(error)) from error
-    except lmdb.ReadonlyError as error:
-        raise StoreMisused(path, f"no permission to write ({error})") from error
     except (lmdb.Error, OSError) as error:
-        code = getattr(error, "code", None) or getattr(error, "errno", None)
-        if code in _FULL:
-            raise StoreFull(path, os.strerror(code)) from error
-        if code == errno.ENOENT:
-            raise StoreNotReady(path) from error
+        raise_translated(path, error)
         raise
+
+
+def raise_translated(path: Path, error: BaseException) -> None:
+    """Raises ours for an error of LMDB or the system; returns where it is another's."""
+    match error:
+        case lmdb.DiskError():
+            raise StoreFull(path, str(error)) from error
+        case (
+            lmdb.CorruptedError()
+            | lmdb.InvalidError()
+            | lmdb.PageNotFoundError()
+            | lmdb.VersionMismatchError()
+            | lmdb.PanicError()
+        ):
+            raise StoreCorrupt(path, "LMDB environment", str(error)) from error
+        case lmdb.ReadonlyError():
+            raise StoreMisused(path, f"no permission to write ({error})") from error
+        case lmdb.Error() | OSError():
+            code = getattr(error, "code", None) or getattr(error, "errno", None)
+            if code in _FULL:
+                raise StoreFull(path, os.strerror(code)) from error
+            if code == errno.ENOENT:
+                raise StoreNotReady(path) from error
+        case _:
+            pass

@@ -21,7 +21,7 @@ from node.store.errors import Equivocation, SchemaTooNew, StoreCorrupt, StoreMis
 SCHEMA: Final = 1
 
 _META, _VOTES, _BLOCKS, _CERTIFICATES = b"meta", b"votes", b"blocks", b"certificates"
-_SCHEMA_KEY, _GENERATION_KEY, _FLOOR_KEY = b"schema", b"generation", b"floor"
+_SCHEMA_KEY, _GENERATION_KEY, _FLOOR_KEY, _TRUSTED_KEY = b"schema", b"generation", b"floor", b"trusted"
 _U64 = struct.Struct(">Q")
 _VOTE_KEY = struct.Struct(">QB")
 """view, kind: at most one vote each. Views never repeat across epochs, so the epoch is in the value."""
@@ -40,17 +40,20 @@ class VotingStore:
         self._certificates = environment.databases[_CERTIFICATES]
 
     @classmethod
-    def create(cls, path: Path) -> None:
-        """Makes an empty voting state. Raises: StoreMisused where there is one: it must never be replaced."""
-        if (path / "data.mdb").exists():
-            raise StoreMisused(path, "creating a voting state over an existing one")
+    def create(cls, path: Path, *, trusted: bool = True) -> None:
+        """Makes an empty voting state. Raises: StoreMisused where there is one: it must never be replaced.
+
+        trusted: False where this node may have voted before and its votes were lost; so it stays until `trust`.
+        """
         with _environment(path) as environment:
             meta = environment.databases[_META]
 
             def work(txn: lmdb.Transaction) -> None:
+                if txn.get(_SCHEMA_KEY, db=meta) is not None:
+                    raise StoreMisused(path, "creating a voting state over an existing one")
+                txn.put(_TRUSTED_KEY, _U64.pack(trusted), db=meta)
                 txn.put(_GENERATION_KEY, _U64.pack(0), db=meta)
                 txn.put(_FLOOR_KEY, _U64.pack(0), db=meta)
-                # Last: without it the state counts as never created, should anything have interrupted us before.
                 txn.put(_SCHEMA_KEY, _U64.pack(SCHEMA), db=meta)
 
             environment.write(work)
@@ -86,6 +89,10 @@ class VotingStore:
             return generation
 
         return self._env.write(work)
+
+    def trust(self) -> None:
+        """This node is known to vote safely again (design D4: above what others saw of it): votes count from here."""
+        self._env.write(lambda txn: txn.put(_TRUSTED_KEY, _U64.pack(1), db=self._meta))
 
     def persist(self, state: Persist) -> None:
         """Writes votes, blocks and certificates durably; what is there already is left as it is.
@@ -130,6 +137,7 @@ class VotingStore:
                 return Restored(
                     head=head,
                     finalization=finalization,
+                    trusted=self._number(txn, _TRUSTED_KEY) == 1,
                     votes=tuple(_decode_vote(key, value) for key, value in _from(txn, self._votes, above)),
                     blocks=tuple(Block.decode(value) for _, value in _from(txn, self._blocks, above)),
                     certificates=tuple(Certificate.decode(value) for _, value in _from(txn, self._certificates, above)),

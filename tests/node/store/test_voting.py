@@ -173,6 +173,15 @@ def test_creating_over_an_existing_state_is_refused(path: Path) -> None:
         assert store.load(GENESIS, None).votes == (vote(VoteKind.NOTARIZE, 1),)
 
 
+def test_a_state_made_after_a_loss_is_not_trusted_until_said_so(tmp_path: Path) -> None:
+    VotingStore.create(tmp_path / "voting", trusted=False)
+    with VotingStore.open(tmp_path / "voting") as store:
+        assert not store.load(GENESIS, None).trusted
+        store.trust()
+    with VotingStore.open(tmp_path / "voting") as store:
+        assert store.load(GENESIS, None).trusted
+
+
 def test_a_second_opener_is_refused(path: Path, store: VotingStore) -> None:
     with pytest.raises(StoreLocked, match="process"):
         VotingStore.open(path)
