@@ -17,7 +17,14 @@ from ledger.errors import MalformedCbor
 CborValue: TypeAlias = Union[bool, int, str, bytes, list["CborValue"], dict[int | str, "CborValue"]]  # noqa: UP007
 """What decoding gives."""
 CborInput: TypeAlias = Union[  # noqa: UP007
-    bool, int, str, bytes, Sequence["CborInput"], Mapping[str, "CborInput"], Mapping[int | str, "CborInput"]
+    bool,
+    int,
+    str,
+    bytes,
+    Sequence["CborInput"],
+    Mapping[str, "CborInput"],
+    Mapping[int, "CborInput"],
+    Mapping[int | str, "CborInput"],
 ]
 """What encoding takes."""
 
