@@ -230,7 +230,7 @@ class Host:
         )
         peerstore = PeerStore()
         peerstore.add_key_pair(peer_id, keys)
-        self._swarm = GuardedSwarm(
+        self.swarm = GuardedSwarm(
             peer_id,
             peerstore,
             upgrader,
@@ -248,15 +248,15 @@ class Host:
                 outbound_stream_protocol_negotiation_timeout=NEGOTIATE_S_MAX,
             ),
         )
-        self._swarm.prepare(gate, arrived, tally, settings.write_s_max)
-        self.libp2p = QuietHost(network=self._swarm, disable_identify_address_discovery=True)
+        self.swarm.prepare(gate, arrived, tally, settings.write_s_max)
+        self.libp2p = QuietHost(network=self.swarm, disable_identify_address_discovery=True)
         self.libp2p.remove_stream_handler(ID_PUSH)
         if guarded:
             self._guard_handlers()
 
     def _guard_handlers(self) -> None:
         """An exception in any stream handler, the library's own included, otherwise climbs up and ends the process."""
-        inner = self._swarm.common_stream_handler
+        inner = self.swarm.common_stream_handler
 
         async def guarded(net: INetStream) -> None:
             try:
@@ -266,7 +266,7 @@ class Host:
                 logger.warning("reset a stream of %s: %s: %s", net.muxed_conn.peer_id, type(error).__name__, error)
                 await EdgeStream(net, self._settings.write_s_max).reset()
 
-        self._swarm.set_stream_handler(guarded)
+        self.swarm.set_stream_handler(guarded)
 
     def handle(self, protocol: str, handler: StreamHandler) -> None:
         """Serves a protocol. The stream is reset when the handler returns."""
@@ -288,13 +288,13 @@ class Host:
         if listen is not None:
             _check_free(listen)
         async with self.libp2p.run([] if listen is None else [Multiaddr(listen)]):
-            if listen is not None and not self._swarm.listeners:
+            if listen is not None and not self.swarm.listeners:
                 raise CannotListen(listen, "libp2p refused the address")
             yield
 
     def addresses(self) -> tuple[str, ...]:
         """Where it listens, with the port the system chose."""
-        return tuple(str(address) for listener in self._swarm.listeners.values() for address in listener.get_addrs())
+        return tuple(str(address) for listener in self.swarm.listeners.values() for address in listener.get_addrs())
 
     async def dial(self, peer_id: str, address: str) -> None:
         """Connects; `arrived` has been called when it returns. Raises: DialFailed."""
@@ -302,8 +302,8 @@ class Host:
         try:
             with trio.fail_after(self._settings.dial_s_max):
                 # `dial_addr` looks at no negative cache; pubsub's own attempts do, and must not wait 60 s.
-                self._swarm.unblock_peer(target)
-                await self._swarm.dial_addr(await _resolve(address), target)
+                self.swarm.unblock_peer(target)
+                await self.swarm.dial_addr(await _resolve(address), target)
         except (BaseLibp2pError, OSError, ValueError) as error:
             raise DialFailed(peer_id, address, f"{type(error).__name__}: {error}") from error
         except trio.TooSlowError:

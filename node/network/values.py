@@ -73,8 +73,6 @@ class NetworkSettings:
     """Member id -> multiaddr. A member without an address must dial us."""
     gossip_topic: str | None = None
     """GossipSub topic published to and accepted; None leaves gossip out."""
-    gossip_relay: bool = True
-    """Forward others' messages (a mesh of validators and observers needs it)."""
     redial_s_min: float = 0.5
     redial_s_max: float = 5.0
     dial_s_max: float = 10.0
