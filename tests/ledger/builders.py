@@ -1,0 +1,140 @@
+"""Small real things for tests: a consortium of four with real keys, claims, signed statements, catalogues.
+
+Keys come from fixed seeds, so that a failing test fails again. They protect nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consensus.types import Digest, Epoch, EpochParameters, PublicKey, ValidatorIndex
+from ledger.catalogue import Catalogue, CatalogueHeader, build_catalogue
+from ledger.claim import Claim, Media, Subject
+from ledger.genesis import Genesis, Member, MemberKeys, Role, encode_genesis, parse_genesis
+from ledger.payload import Payload, build_payload
+from ledger.statement import Statement, parse_statement, sign_statement
+
+PURPOSES = tuple(field.name for field in fields(MemberKeys))
+FOUR = (("label", Role.LABEL), ("court", Role.COURT), ("society", Role.SOCIETY), ("platform", Role.PLATFORM))
+
+
+def private_key(member: str, purpose: str) -> Ed25519PrivateKey:
+    """The same key for the same words, always."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"stretto test key {member} {purpose}".encode()).digest())
+
+
+def public_key(member: str, purpose: str) -> PublicKey:
+    return PublicKey(private_key(member, purpose).public_key().public_bytes_raw())
+
+
+def make_member(member_id: str, role: Role, *, validator: bool = True) -> Member:
+    return Member(
+        id=member_id,
+        name=f"The {member_id.capitalize()}",
+        role=role,
+        validator=validator,
+        keys=MemberKeys(**{purpose: public_key(member_id, purpose) for purpose in PURPOSES}),
+    )
+
+
+@dataclass(frozen=True)
+class Consortium:
+    """A genesis and everybody's private keys."""
+
+    genesis: Genesis
+
+    def key(self, member: str, purpose: str) -> Ed25519PrivateKey:
+        return private_key(member, purpose)
+
+    def sign(self, content: Claim | CatalogueHeader, *, ref: str = "ref-1", issuer: str = "label") -> bytes:
+        """A statement's bytes."""
+        return sign_statement(
+            content,
+            client_ref=ref,
+            issuer=issuer,
+            public_key=public_key(issuer, "statement"),
+            consortium=self.genesis.digest,
+            sign=private_key(issuer, "statement").sign,
+        )
+
+    def statement(self, content: Claim | CatalogueHeader, *, ref: str = "ref-1", issuer: str = "label") -> Statement:
+        return parse_statement(self.sign(content, ref=ref, issuer=issuer))
+
+    def payload(self, statements: Sequence[bytes], *, author: int = 0, sequence: int = 1) -> Payload:
+        unsigned = build_payload(
+            statements,
+            consortium=self.genesis.digest,
+            epoch=Epoch(0),
+            author=ValidatorIndex(author),
+            sequence=sequence,
+            created_ms=1_000,
+        )
+        member = self.genesis.validator_members()[author]
+        return unsigned.signed(private_key(member.id, "consensus").sign(unsigned.signing_bytes))
+
+
+def make_consortium(members: Sequence[Member] | None = None, *, name: str = "Test consortium") -> Consortium:
+    """label, court, society, platform, all validating, unless told otherwise."""
+    listed = [make_member(member_id, role) for member_id, role in FOUR] if members is None else list(members)
+    data = encode_genesis(name=name, origin="test.stretto.example/log", parameters=EpochParameters(), members=listed)
+    return Consortium(parse_genesis(data))
+
+
+def make_media(seed: int | str = 0, **changes: Any) -> Media:
+    """Different seeds, different files."""
+    data = f"audio {seed}".encode()
+    media = Media(
+        blake3=hashlib.sha256(b"blake3 " + data).digest(), sha256=hashlib.sha256(data).digest(), size=1_000_000
+    )  # fmt: skip
+    return replace(media, **changes)
+
+
+def make_claim(seed: int = 0, **changes: Any) -> Claim:
+    """A small claim of a label's catalogue; different seeds, different recordings."""
+    values: dict[str, Any] = {
+        "subject": Subject.RECORDING,
+        "title": f"Track {seed}",
+        "isrc": f"USSKG19{seed % 100_000:05d}",
+        "media": (make_media(seed),),
+    }
+    return Claim(**(values | changes))
+
+
+def make_catalogue(count: int = 3, first: int = 0) -> Catalogue:
+    return build_catalogue(make_claim(seed).encode() for seed in range(first, first + count))
+
+
+class MemoryView:
+    """A LedgerView over dictionaries: the naive twin of the store."""
+
+    def __init__(self) -> None:
+        self.statements: list[Statement] = []
+
+    @property
+    def size(self) -> int:
+        return len(self.statements)
+
+    def _find(self, *matches: bool) -> int | None:
+        return next((index for index, match in enumerate(matches) if match), None)
+
+    def index_of_statement(self, digest: Digest) -> int | None:
+        return self._find(*(statement.digest == digest for statement in self.statements))
+
+    def index_of_signed(self, signed_digest: Digest) -> int | None:
+        return self._find(*(statement.signed_digest == signed_digest for statement in self.statements))
+
+    def index_of_client_ref(self, issuer: str, client_ref: str) -> int | None:
+        return self._find(*((s.issuer, s.client_ref) == (issuer, client_ref) for s in self.statements))
+
+    def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
+        return self._find(
+            *(
+                isinstance(s.content, CatalogueHeader) and (s.issuer, s.content.root) == (issuer, root)
+                for s in self.statements
+            )
+        )
