@@ -15,7 +15,7 @@ import trio
 
 from consensus.errors import LocalError, MalformedMessage, PeerError, RequestError
 from consensus.types import Digest
-from ledger.catalogue import CatalogueHeader, check_catalogue
+from ledger.catalogue import CatalogueHeader, check_catalogue, parse_manifest
 from ledger.genesis import Genesis
 from ledger.payload import Payload, parse_payload
 from ledger.statement import Statement
@@ -27,7 +27,6 @@ from node.validation import (
     catalogues,
     check_author,
     check_statements,
-    manifest_digests,
 )
 from node.wire import FETCH_DIGESTS_MAX, Fetch, decode_contents, encode_fetch
 
@@ -153,7 +152,7 @@ class Acquirer:
     async def body(self, header: CatalogueHeader, holders: Sequence[str]) -> tuple[bytes, ...]:
         """All claims of a catalogue, stored and checked. Raises: MalformedCatalogue, Missing."""
         manifest = (await self._blobs((header.manifest,), holders))[0]
-        chunks = await self._blobs(manifest_digests(manifest), holders)
+        chunks = await self._blobs(parse_manifest(header, manifest), holders)
         return await trio.to_thread.run_sync(check_catalogue, header, manifest, chunks)
 
     async def _blobs(self, digests: Sequence[Digest], holders: Sequence[str]) -> tuple[bytes, ...]:

@@ -73,7 +73,7 @@ class Door:
                 self._nursery.start_soon(self._take_catalogue, submitted, on_result)
             else:
                 self._taken(submitted)
-                self._enter(submitted, on_result)
+                self._enter(submitted, (), on_result)
 
     async def _take_catalogue(self, submitted: SubmittedStatement, on_result: OnResult) -> None:
         """A catalogue's claims are checked beside the loop, and its body is on disk before it is accepted."""
@@ -82,9 +82,11 @@ class Door:
         try:
             if self._recorded(submitted, on_result):
                 return
-            await trio.to_thread.run_sync(check_catalogue, statement.content, submitted.manifest, submitted.chunks)
+            claims = await trio.to_thread.run_sync(
+                check_catalogue, statement.content, submitted.manifest, submitted.chunks
+            )
             self._loop.store.put_blobs((submitted.manifest, *submitted.chunks))
-            self._enter(submitted, on_result)
+            self._enter(submitted, claims, on_result)
         except RequestError as error:
             on_result(_refused(submitted, error))
         finally:
@@ -95,11 +97,11 @@ class Door:
             self._handed_over -= 1
             self._body_bytes -= submitted.blob_bytes
 
-    def _enter(self, submitted: SubmittedStatement, on_result: OnResult) -> None:
+    def _enter(self, submitted: SubmittedStatement, claims: tuple[bytes, ...], on_result: OnResult) -> None:
         if self._recorded(submitted, on_result):
             return
         try:
-            self._loop.accept(submitted.statement, on_result)
+            self._loop.accept(submitted.statement, claims, on_result)
         except Overloaded as error:
             on_result(_refused(submitted, error))
 

@@ -113,6 +113,8 @@ class Loop:
         self._payloads_cut = 0
         self._held: OrderedDict[Digest, HeldPayload] = OrderedDict()
         self._held_bytes = 0
+        self._bodies: dict[Digest, tuple[bytes, ...]] = {}
+        """Claims of queued catalogues; the door's limit on bodies and the mempool's on statements bound it."""
         self._wake = trio.Event()
         self.rejected: Counter[str] = Counter()
         self.generations: dict[str, int] = {}
@@ -169,11 +171,16 @@ class Loop:
         if self.engine.deadline_ms is not None and now >= self.engine.deadline_ms:
             self.step(self._tick_event())
 
-    def accept(self, statement: Statement, on_result: OnResult) -> None:
-        """A valid statement submitted here and not recorded yet, its body stored. Raises: Overloaded."""
+    def accept(self, statement: Statement, body: tuple[bytes, ...], on_result: OnResult) -> None:
+        """A valid statement submitted here and not recorded yet. body: a catalogue's claims, stored by the caller.
+
+        Raises: Overloaded.
+        """
         pending = self.mempool.holds(statement.digest)
         if not pending:
-            self.mempool.add(statement, self._clock.monotonic_ms())
+            self.mempool.add(statement, self._clock.monotonic_ms(), sum(map(len, body)))
+            if body:
+                self._bodies[statement.digest] = body
         on_result(SubmissionResult(digest=statement.digest, state=SubmissionState.ACCEPTED))
         self.submissions.wait(statement.digest, on_result)
         if not pending:
@@ -268,13 +275,13 @@ class Loop:
             return
         self._payloads_cut += 1
         unsigned = build_payload(
+            tuple(s.raw for s in statements),
             consortium=self.genesis.digest,
             epoch=self.engine.committee.epoch,
             author=self.signer.index,
             # Unique over restarts: the boot generation strictly increases.
             sequence=(self._boot_generation << 32) | self._payloads_cut,
             created_ms=self._clock.wall_ms(),
-            statements=tuple(s.raw for s in statements),
         )
         payload = self.signer.payload(unsigned)
         self.store.put_payloads([payload])
@@ -282,7 +289,7 @@ class Loop:
         frame = payload.encode()
         self._outbox.broadcast_payload(frame)
         self._publish(frame)
-        bodies = {s.digest: load_body(header, self.store.blob) for s, header in catalogues(statements)}
+        bodies = {s.digest: self._bodies.pop(s.digest) for s, _ in catalogues(statements)}
         self.held(HeldPayload(payload=payload, statements=statements, bodies=bodies))
 
     def _keep(self, payload: HeldPayload) -> None:
@@ -321,11 +328,15 @@ class Loop:
     def _tell(self, executed: Executed) -> None:
         for applied, height, time_ms in zip(executed.applied, executed.heights, executed.times_ms, strict=True):
             for entry in applied.entries:
-                self.mempool.drop(entry.statement.digest)
+                self._forget(entry.statement.digest)
                 self.submissions.recorded(entry.statement.digest, entry.index, height, time_ms)
             for receipt in applied.receipts:
-                self.mempool.drop(receipt.statement)
+                self._forget(receipt.statement)
                 self.submissions.executed_in_vain(receipt, self.store)
+
+    def _forget(self, statement: Digest) -> None:
+        self.mempool.drop(statement)
+        self._bodies.pop(statement, None)
 
     # ---- what goes out -----------------------------------------------------------------------------------------------
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from consensus.errors import RequestError
 from consensus.types import Digest
-from ledger.payload import PAYLOAD_STATEMENTS_MAX
+from ledger.payload import PAYLOAD_BYTES_AIM, STATEMENT_OVERHEAD_BYTES, STATEMENTS_MAX
 from ledger.statement import Statement
 
 PENDING_STATEMENTS_MAX = 16_384
-PENDING_BYTES_MAX = 32 * 2**20
-CUT_BYTES = 128 * 1024
-"""A payload is cut at this size even before its time: larger ones delay votes on the same connection."""
+PENDING_BYTES_MAX = 128 * 2**20
+"""Queued statements and the catalogue bodies kept in memory with them."""
 CUT_WAIT_MS = 20
 """Longest wait for company while another payload of this node is on its way."""
 OUTSTANDING_PAYLOADS_MAX = 8
@@ -39,6 +38,7 @@ class Overloaded(RequestError):
 class _Waiting:
     statement: Statement
     since_ms: int
+    body_bytes: int
 
 
 class Mempool:
@@ -47,6 +47,7 @@ class Mempool:
     def __init__(self) -> None:
         self._queue: OrderedDict[Digest, _Waiting] = OrderedDict()
         self._queued_bytes = 0
+        self._body_bytes = 0
         self._outstanding: dict[Digest, tuple[Digest, ...]] = {}
         self._in_payload: set[Digest] = set()
 
@@ -56,22 +57,27 @@ class Mempool:
     def holds(self, statement: Digest) -> bool:
         return statement in self._queue or statement in self._in_payload
 
-    def add(self, statement: Statement, now_ms: int) -> None:
-        """Queues a valid statement that is not held yet. Raises: Overloaded, leaving the queue as it was."""
+    def add(self, statement: Statement, now_ms: int, body_bytes: int = 0) -> None:
+        """Queues a valid statement that is not held yet. body_bytes: what its catalogue's claims take in memory.
+
+        Raises: Overloaded, leaving the queue as it was.
+        """
         assert not self.holds(statement.digest), "the caller asks `holds` first and joins the waiters"
         if len(self) >= PENDING_STATEMENTS_MAX:
             raise Overloaded("statements", f"{len(self)} pending", f"fewer than {PENDING_STATEMENTS_MAX}")
-        if self._queued_bytes + len(statement.raw) > PENDING_BYTES_MAX:
-            raise Overloaded("statements", f"{self._queued_bytes} bytes pending", f"at most {PENDING_BYTES_MAX} bytes")
-        self._queue[statement.digest] = _Waiting(statement, now_ms)
+        pending = self._queued_bytes + self._body_bytes
+        if pending + len(statement.raw) + body_bytes > PENDING_BYTES_MAX:
+            raise Overloaded("statements", f"{pending} bytes pending", f"at most {PENDING_BYTES_MAX} bytes")
+        self._queue[statement.digest] = _Waiting(statement, now_ms, body_bytes)
         self._queued_bytes += len(statement.raw)
+        self._body_bytes += body_bytes
 
     def cut_due_ms(self) -> int | None:
         """Monotonic time at which `cut` will have something; None where nothing waits or too much is outstanding."""
         if not self._queue or len(self._outstanding) >= OUTSTANDING_PAYLOADS_MAX:
             return None
         oldest = next(iter(self._queue.values())).since_ms
-        if not self._outstanding or self._queued_bytes >= CUT_BYTES or len(self._queue) >= PAYLOAD_STATEMENTS_MAX:
+        if not self._outstanding or self._queued_bytes >= PAYLOAD_BYTES_AIM or len(self._queue) >= STATEMENTS_MAX:
             return oldest
         return oldest + CUT_WAIT_MS
 
@@ -82,14 +88,15 @@ class Mempool:
             return ()
         taken: list[Statement] = []
         size = 0
-        while self._queue and len(taken) < PAYLOAD_STATEMENTS_MAX:
-            head = next(iter(self._queue.values())).statement
-            if taken and size + len(head.raw) > CUT_BYTES:
+        while self._queue and len(taken) < STATEMENTS_MAX:
+            waiting = next(iter(self._queue.values()))
+            head = waiting.statement
+            if taken and size + len(head.raw) > PAYLOAD_BYTES_AIM:
                 break
             self._queue.popitem(last=False)
-            self._queued_bytes -= len(head.raw)
+            self._leave(waiting)
             taken.append(head)
-            size += len(head.raw) + 4
+            size += len(head.raw) + STATEMENT_OVERHEAD_BYTES
         return tuple(taken)
 
     def sent(self, payload: Digest, statements: Iterable[Statement]) -> None:
@@ -106,4 +113,8 @@ class Mempool:
         """`statement` became final through another node's payload: it need not be sent again."""
         waiting = self._queue.pop(statement, None)
         if waiting is not None:
-            self._queued_bytes -= len(waiting.statement.raw)
+            self._leave(waiting)
+
+    def _leave(self, waiting: _Waiting) -> None:
+        self._queued_bytes -= len(waiting.statement.raw)
+        self._body_bytes -= waiting.body_bytes

@@ -7,7 +7,7 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ import trio
 from consensus.engine import Engine
 from consensus.errors import LocalError, PeerError
 from consensus.events import Restored
+from consensus.types import Digest
 from ledger.ed25519 import verify_strict
 from ledger.genesis import Genesis, parse_genesis
 from node.acquire import Acquirer, answer_fetch
@@ -26,6 +27,7 @@ from node.keys import load_private_key, seed_bytes
 from node.logs import configure_logs
 from node.loop import Clock, Loop
 from node.network.network import Network
+from node.network.peer_id import peer_id_of
 from node.network.values import SYNC_BODY_BYTES_MAX, NetworkSettings, StreamClass
 from node.rpc.submit import SubmitServer
 from node.signer import Signer
@@ -87,7 +89,7 @@ class NetworkOutbox:
 
 
 @contextmanager
-def open_voting(path: Path, store: ChainStore) -> Iterable[tuple[VotingStore, Restored]]:
+def open_voting(path: Path, store: ChainStore) -> Iterator[tuple[VotingStore, Restored]]:
     """The voting state, and what of it the engine starts from. Missing state is replaced by one that is not trusted."""
     head = store.head()
     try:
@@ -121,7 +123,7 @@ async def run_node(config: NodeConfig) -> None:
             restored=restored,
             seed=hashlib.sha256(b"stretto/engine" + signer.public_key + generation.to_bytes(8, "big")).digest(),
         )
-        peers = {m.id: m.keys.peer for m in genesis.validator_members() if m.id != member.id}
+        peers = {peer_id_of(m.keys.peer): m.id for m in genesis.validator_members() if m.id != member.id}
         topic = f"stretto/{genesis.digest.hex()[:16]}/payloads" if config.gossip else None
         network = Network(
             NetworkSettings(listen=config.listen, peers=config.peers, gossip_topic=topic), peer_seed, lambda: peers
@@ -153,7 +155,7 @@ class _Node:
             outbox=NetworkOutbox(self.network),
             clock=Clock(),
             boot_generation=generation,
-            fetch=lambda digests, holders: self.acquirer.fetch(digests, holders),
+            fetch=self._fetch,
             publish=self._publish,
             version=version("stretto"),
         )
@@ -193,6 +195,9 @@ class _Node:
 
     async def _respond(self, _member: str, frame: bytes) -> bytes:
         return encode_contents(answer_fetch(self.store, decode_fetch(frame), ANSWER_BYTES_MAX))
+
+    def _fetch(self, digests: Iterable[Digest], holders: Sequence[str]) -> None:
+        self.acquirer.fetch(digests, holders)
 
     def _publish(self, frame: bytes) -> None:
         if self.config.gossip:

@@ -60,7 +60,7 @@ class Signer:
         )
 
     def payload(self, unsigned: UnsignedPayload) -> Payload:
-        return unsigned.sign(self._consensus)
+        return unsigned.signed(self._consensus(unsigned.signing_bytes))
 
     def checkpoint(self, checkpoint: Checkpoint, timestamp_s: int) -> Cosignature:
         """Both signatures over a checkpoint whose size the watermark already covers (design D8)."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from consensus.errors import PeerError, RequestError
+from consensus.errors import LocalError, PeerError, RequestError
 from consensus.types import Digest
-from ledger.catalogue import CatalogueHeader, check_catalogue
+from ledger.catalogue import CatalogueHeader, parse_manifest, split_body
 from ledger.ed25519 import verify_strict
 from ledger.genesis import Genesis
-from ledger.payload import Payload
+from ledger.payload import Payload, check_payload
 from ledger.statement import Statement, check_statement, parse_statement
 
 
@@ -25,6 +25,14 @@ class BadPayload(PeerError):
         self.author = author
         self.digest = digest
         self.reason = reason
+
+
+class MissingBlob(LocalError):
+    """The store lost a manifest or chunk of a statement it holds."""
+
+    def __init__(self, digest: bytes) -> None:
+        super().__init__(f"blob {digest.hex()} is not in the store: run `stretto store check` on this node's folder")
+        self.digest = digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +68,10 @@ def author_of(payload: Payload, genesis: Genesis) -> str:
 def check_author(payload: Payload, genesis: Genesis) -> str:
     """As `author_of`, with the signature checked. Raises: BadPayload."""
     author = author_of(payload, genesis)
-    key = genesis.validator_members()[payload.header.author].keys.consensus
-    if not verify_strict(key, payload.header.encode(), payload.signature):
-        raise BadPayload(author, payload.digest, "its author's signature does not verify")
+    try:
+        check_payload(payload, genesis.committee(), verify_strict)
+    except PeerError as error:
+        raise BadPayload(author, payload.digest, str(error)) from error
     return author
 
 
@@ -93,23 +102,17 @@ def catalogues(statements: Sequence[Statement]) -> tuple[tuple[Statement, Catalo
     return tuple((s, s.content) for s in statements if isinstance(s.content, CatalogueHeader))
 
 
-def manifest_digests(manifest: bytes) -> tuple[Digest, ...]:
-    """The chunk digests a manifest lists."""
-    return tuple(Digest(manifest[i : i + 32]) for i in range(0, len(manifest), 32))
-
-
 def load_body(header: CatalogueHeader, blob: Callable[[Digest], bytes | None]) -> tuple[bytes, ...]:
-    """The claims of a catalogue from stored blobs, checked against what the statement signs.
+    """The claims of a catalogue whose body was checked before it was stored.
 
-    Raises: MalformedCatalogue; KeyError naming the missing blob.
+    Raises: MissingBlob; CatalogueBodyMismatch where the store no longer holds what was put there.
     """
-    manifest = blob(header.manifest)
-    if manifest is None:
-        raise KeyError(header.manifest.hex())
-    chunks = []
-    for digest in manifest_digests(manifest):
-        chunk = blob(digest)
-        if chunk is None:
-            raise KeyError(digest.hex())
-        chunks.append(chunk)
-    return check_catalogue(header, manifest, tuple(chunks))
+
+    def need(digest: Digest) -> bytes:
+        content = blob(digest)
+        if content is None:
+            raise MissingBlob(digest)
+        return content
+
+    manifest = need(header.manifest)
+    return split_body(header, manifest, tuple(need(d) for d in parse_manifest(header, manifest)))
