@@ -45,10 +45,12 @@ class Call:
 
     def __init__(self, context: Context, seconds_max: float | None) -> None:
         given = context.time_remaining()
-        margin = 0.0 if given is None else min(ANSWER_MARGIN_S, given / 5)
+        margin = ANSWER_MARGIN_S if given is None else min(ANSWER_MARGIN_S, given / 5)
         limits = [s for s in (None if given is None else given - margin, seconds_max) if s is not None]
         self.seconds = max(min(limits), 0.0) if limits else None
         """Time this call has from now; None for a stream without a deadline."""
+        self.grace_s = margin / 2
+        """A method that keeps `seconds` itself, to say more than "too late", has this long to say it."""
         self._until = None if self.seconds is None else time.monotonic() + self.seconds
         self.client = client_of(context)
 
@@ -103,7 +105,7 @@ def unary(method: str, kind: type[_Request], behaviour: Callable[[_Request, Call
             call = Call(context, UNARY_SECONDS_MAX)
             assert call.seconds is not None, "a unary call always has a cap"
             try:
-                async with asyncio.timeout(call.seconds):
+                async with asyncio.timeout(call.seconds + call.grace_s):
                     return (await behaviour(decode(kind, data), call)).SerializeToString()
             except TimeoutError:
                 raise DeadlinePassed(method, call.seconds) from None

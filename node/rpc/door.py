@@ -12,7 +12,7 @@ from typing import Final
 
 from consensus.errors import RequestError
 from consensus.types import Digest
-from ledger.catalogue import CHUNK_BYTES, CatalogueHeader
+from ledger.catalogue import CHUNK_BYTES, CatalogueHeader, parse_manifest
 from ledger.genesis import Genesis
 from ledger.statement import Statement, check_statement, parse_statement
 from node.mempool import Overloaded
@@ -60,17 +60,20 @@ class Chunks:
             self._count(len(blob))
 
     def take(self, header: CatalogueHeader) -> tuple[bytes, tuple[bytes, ...]]:
-        """(manifest, chunks in order) of a catalogue; they wait no longer. Raises: MissingChunks, taking nothing."""
+        """(manifest, chunks in order) of a catalogue; they wait no longer.
+
+        Raises: MissingChunks, CatalogueBodyMismatch, with nothing taken.
+        """
         manifest = self._blobs.get(header.manifest)
         if manifest is None:
             raise MissingChunks("chunks", f"no chunk with SHA-256 {header.manifest.hex()}", "the catalogue's manifest")
-        digests = [Digest(manifest[i : i + 32]) for i in range(0, len(manifest), 32)]
+        digests = parse_manifest(header, manifest)
         missing = [d for d in digests if d not in self._blobs]
         if missing:
             value = f"{len(missing)} of {len(digests)} missing, first {missing[0].hex()}"
             raise MissingChunks("chunks", value, "every chunk the manifest lists")
         chunks = tuple(self._blobs[d] for d in digests)
-        for digest in {header.manifest, *digests}:
+        for digest in (header.manifest, *dict.fromkeys(digests)):
             self._count(-len(self._blobs.pop(digest)))
         return manifest, chunks
 

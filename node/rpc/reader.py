@@ -1,6 +1,7 @@
 """The public process: `python -m node.rpc.reader --config DIR/config.toml`. Reads the store, forwards submissions.
 
 A flood of queries, or an error in here, costs no vote: consensus runs in another process, and this one can only read.
+It stops on SIGTERM, SIGINT, and when its standard input, if that is a pipe, is closed: so it never outlives its parent.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,7 +65,7 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
 
 
 async def _watch_health(checks: health.aio.HealthServicer, link: NodeLink, can_read: Callable[[], bool]) -> None:
-    """ "" is SERVING while the store can be read, the service itself while consensus runs as well and takes submissions."""
+    """Service "" is SERVING while the store can be read; stretto.v1.Stretto while the node process runs as well."""
     while True:
         reads = can_read()
         live = await link.live()
@@ -74,37 +76,30 @@ async def _watch_health(checks: health.aio.HealthServicer, link: NodeLink, can_r
 
 
 def _stop_when_parent_ends(stop: asyncio.Event) -> None:
-    """Sets `stop` at the end of standard input: the parent holds the other end of that pipe and dies with it.
+    """Where standard input is a pipe, its end is the parent's, and sets `stop`; a terminal or /dev/null says nothing.
 
     Not prctl(PR_SET_PDEATHSIG): that fires when the *thread* which started us ends, and trio starts processes in
     worker threads that come and go.
     """
+    stdin = sys.stdin.fileno()
+    kind = os.fstat(stdin).st_mode
+    if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+        return
 
     def readable() -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
-            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        if not os.read(stdin, 4096):
+            asyncio.get_running_loop().remove_reader(stdin)
             _log.info("the node process has gone: stopping")
             stop.set()
 
-    try:
-        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), readable)
-    except OSError as error:
-        raise StdinIsNoPipe from error
+    asyncio.get_running_loop().add_reader(stdin, readable)
 
 
-class StdinIsNoPipe(LocalError):
-    """--exit-with-parent without a pipe to watch."""
-
-    def __init__(self) -> None:
-        super().__init__("--exit-with-parent: standard input must be a pipe whose other end the parent holds")
-
-
-async def _run(config: NodeConfig, genesis: Genesis, *, exit_with_parent: bool) -> None:
+async def _run(config: NodeConfig, genesis: Genesis) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if exit_with_parent:
-        _stop_when_parent_ends(stop)
+    _stop_when_parent_ends(stop)
     await serve(config, genesis, stop)
 
 
@@ -122,15 +117,14 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the reader until SIGTERM, SIGINT or the parent's end. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="stretto-reader", description="Serves a node's store by gRPC.")
     parser.add_argument("--config", type=Path, required=True, help="the node's config.toml")
-    parser.add_argument("--exit-with-parent", action="store_true", help="stop when standard input, a pipe, is closed")
     options = parser.parse_args(arguments)
     configure_logs("-")
     try:
         config = load_config(options.config)
         configure_logs(config.member)
-        asyncio.run(_run(config, load_genesis(config), exit_with_parent=options.exit_with_parent))
+        asyncio.run(_run(config, load_genesis(config)))
     except LocalError as error:
-        _log.error("%s", error)  # noqa: TRY400  an operator's error is one sentence, not a traceback
+        _log.error("%s", error)
         return EXIT_ERROR
     return EXIT_OK
 
