@@ -60,4 +60,4 @@ def playable(frames: int, rate_hz: int) -> int:
         raise BadAudio(f"damaged: its header gives a sampling rate of {rate_hz} Hz")
     if frames <= 0:
         raise BadAudio("it holds no audio")
-    return milliseconds(frames, rate_hz)
+    return max(1, milliseconds(frames, rate_hz))

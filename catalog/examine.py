@@ -1,0 +1,69 @@
+"""One audio file, looked at from every side at one moment: digests, soundness, tags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from catalog.audio import inspect_audio
+from catalog.digests import FileDigests, hash_file, processors
+from catalog.formats.facts import AudioFacts
+from catalog.ordered import ordered_map
+from catalog.scan import LeftOut, explain
+from catalog.tags import Tags, read_tags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """A whole, sound audio file and everything a claim on it is built from."""
+
+    digests: FileDigests
+    facts: AudioFacts
+    tags: Tags
+
+    @property
+    def path(self) -> Path:
+        return self.digests.path
+
+
+def examine(path: Path, *, advance: Callable[[int], None] | None = None, cancel: Event | None = None) -> Track:
+    """Raises: LeftOut where the file is not whole, sound, readable audio, or changed in the meantime."""
+    facts_first = _identity(path)
+    facts = inspect_audio(path)
+    digests = hash_file(path, advance=advance, cancel=cancel)
+    tags = read_tags(path)
+    # Three readers opened the file: what they saw must have been the same file.
+    if _identity(path) != facts_first:
+        raise LeftOut(path, "changed while it was being read: try again when it is finished")
+    return Track(digests=digests, facts=facts, tags=tags)
+
+
+def _identity(path: Path) -> tuple[int, int, int, int]:
+    try:
+        status = os.stat(path)  # noqa: PTH116  a path of undecodable bytes is as good as any
+    except OSError as error:
+        raise LeftOut(path, explain(error)) from error
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def examine_all(
+    found: Iterable[Path | LeftOut], *, threads: int | None = None, advance: Callable[[int], None] | None = None
+) -> Iterator[Track | LeftOut]:
+    """`examine` over what `scan` found, in its order; what cannot be used comes out as LeftOut in its place."""
+    cancel = Event()
+
+    def work(item: Path | LeftOut) -> Track | LeftOut:
+        if isinstance(item, LeftOut):
+            return item
+        try:
+            return examine(item, advance=advance, cancel=cancel)
+        except LeftOut as left_out:
+            return left_out
+
+    try:
+        yield from ordered_map(work, found, threads=threads or processors())
+    finally:
+        cancel.set()

@@ -1,0 +1,46 @@
+"""Reading and writing whole files for the verbs: bounded, atomic, never over something that is not ours."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from cli.output import CliError, Exit
+
+
+def read_file(path: Path, bytes_max: int, what: str) -> bytes:
+    """The file's bytes. what: for the error, such as 'the genesis'. Raises: CliError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(bytes_max + 1)
+    except OSError as error:
+        raise CliError(f"{what} {path} cannot be read: {error.strerror or error}", Exit.NO_INPUT) from error
+    if len(data) > bytes_max:
+        raise CliError(f"{what} {path} is over {bytes_max} bytes: is it the right file?", Exit.DATA)
+    return data
+
+
+def write_file(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = False) -> None:
+    """Writes all of `data` or nothing, by a rename. An existing file with other content needs `replace`.
+
+    Raises: CliError.
+    """
+    try:
+        if path.exists() and not replace and (not path.is_file() or path.read_bytes() != data):
+            raise CliError(f"{path} exists with other content: --replace, or choose another name", Exit.CANNOT_CREATE)
+        descriptor, draft = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(descriptor, mode)
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            Path(draft).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(draft).unlink()
+            raise
+    except OSError as error:
+        raise CliError(f"{path} cannot be written: {error.strerror or error}", Exit.CANNOT_CREATE) from error
