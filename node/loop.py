@@ -18,6 +18,7 @@ from consensus.errors import InvalidSignature, MalformedMessage, PeerError
 from consensus.events import (
     Broadcast,
     Commit,
+    Connected,
     Event,
     FetchPayloads,
     Misbehaviour,
@@ -155,8 +156,7 @@ class Loop:
         self._send(member, self.signer.hello(self._boot_generation, head.block.height, self._version))
         if head.finalization is not None:
             self._send(member, head.finalization)
-        for message in self.engine.greeting():
-            self._send(member, message)
+        self.step(Connected(peer=self._index[member]))
 
     def held(self, payload: HeldPayload, *, order: bool = True) -> None:
         """A payload is valid and durably stored."""
@@ -277,7 +277,7 @@ class Loop:
         unsigned = build_payload(
             tuple(s.raw for s in statements),
             consortium=self.genesis.digest,
-            epoch=self.engine.committee.epoch,
+            epoch=self.genesis.committee().epoch,
             author=self.signer.index,
             # Unique over restarts: the boot generation strictly increases.
             sequence=(self._boot_generation << 32) | self._payloads_cut,
@@ -326,13 +326,10 @@ class Loop:
         self._wake.set()
 
     def _tell(self, executed: Executed) -> None:
-        for applied, height, time_ms in zip(executed.applied, executed.heights, executed.times_ms, strict=True):
-            for entry in applied.entries:
-                self._forget(entry.statement.digest)
-                self.submissions.recorded(entry.statement.digest, entry.index, height, time_ms)
+        for applied in executed.applied:
             for receipt in applied.receipts:
                 self._forget(receipt.statement)
-                self.submissions.executed_in_vain(receipt, self.store)
+                self.submissions.executed(receipt, self.store)
 
     def _forget(self, statement: Digest) -> None:
         self.mempool.drop(statement)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from consensus.types import Digest
-from ledger.apply import Receipt
+from ledger.apply import Reason, Receipt
 from node.rpc.types import OnResult, Refusal, SubmissionResult, SubmissionState
-
-log = logging.getLogger(__name__)
-
-SAME_STATEMENT_CODES = frozenset({"DUPLICATE_STATEMENT"})
-"""Refusals that only say: this very statement stands in the log already."""
 
 
 class StoredEntries(Protocol):
@@ -36,15 +30,8 @@ class Submissions:
         """Has `on_result` told when the statement is final or refused at execution."""
         self._waiting.setdefault(statement, []).append(on_result)
 
-    def recorded(self, statement: Digest, index: int, height: int, time_ms: int) -> None:
-        self._tell(
-            SubmissionResult(
-                digest=statement, state=SubmissionState.FINAL, index=index, height=height, block_time_ms=time_ms
-            )
-        )
-
-    def executed_in_vain(self, receipt: Receipt, store: StoredEntries) -> None:
-        """Execution refused it: recorded before (by another way in), or in conflict with what was."""
+    def executed(self, receipt: Receipt, store: StoredEntries) -> None:
+        """A final block ordered the statement: it stands in the log, or the log refused it."""
         if receipt.statement in self._waiting:
             self._tell(result_of(receipt, store))
 
@@ -63,10 +50,25 @@ def duplicate(statement: Digest, index: int, store: StoredEntries) -> Submission
 
 def result_of(receipt: Receipt, store: StoredEntries) -> SubmissionResult:
     """A receipt as an answer to whoever submitted."""
-    if receipt.code in SAME_STATEMENT_CODES:
-        return duplicate(receipt.statement, receipt.earlier_index, store)
-    return SubmissionResult(
-        digest=receipt.statement,
-        state=SubmissionState.REFUSED,
-        refusal=Refusal(code=receipt.code, field=receipt.field, value=receipt.value, expected=receipt.expected),
-    )
+    match receipt.reason:
+        case Reason.NONE:
+            return SubmissionResult(
+                digest=receipt.statement,
+                state=SubmissionState.FINAL,
+                index=receipt.index,
+                height=receipt.height,
+                block_time_ms=receipt.block_time_ms,
+            )
+        case Reason.STATEMENT | Reason.SIGNED | Reason.CATALOGUE:
+            # The same thing said again: what the caller wants is on record, and this says where.
+            return duplicate(receipt.statement, receipt.index, store)
+        case Reason.CLIENT_REF:
+            refusal = Refusal(
+                code="CLIENT_REF_USED",
+                field=receipt.field,
+                value=f"used by leaf {receipt.index}",
+                expected=receipt.expected,
+            )
+            return SubmissionResult(digest=receipt.statement, state=SubmissionState.REFUSED, refusal=refusal)
+        case _:
+            assert_never(receipt.reason)
