@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from consensus.errors import PeerError
 from consensus.messages import Message
 from consensus.types import Block, Certificate, Digest, Height, SignedVote, ValidatorIndex, View, Vote
 
@@ -12,7 +13,10 @@ from consensus.types import Block, Certificate, Digest, Height, SignedVote, Vali
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """Time has passed. monotonic_ms never goes back and drives timers; wall_ms is the clock for block times."""
+    """Time has passed. monotonic_ms never goes back and drives timers; wall_ms is the clock for block times.
+
+    Other events carry no time: they happen at the last Tick, so tick before each batch of them.
+    """
 
     monotonic_ms: int
     wall_ms: int
@@ -44,7 +48,14 @@ class PayloadsHeld:
     order: bool
 
 
-Event = Tick | Received | Signed | PayloadsHeld
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """A connection to this validator stands (again): say where we are, and ask where it is. Optional, saves waiting."""
+
+    peer: ValidatorIndex
+
+
+Event = Tick | Received | Signed | PayloadsHeld | Connected
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------
 
@@ -80,7 +91,10 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchPayloads:
-    """Get these payloads by hash from one of `holders` (or anybody), verify them, store them, report `PayloadsHeld`."""
+    """Get these payloads by hash from one of `holders` (or anybody), verify them, store them, report `PayloadsHeld`.
+
+    Repeated, with the next holder first, for as long as they lack: a fetch under way need not start again.
+    """
 
     digests: tuple[Digest, ...]
     holders: tuple[ValidatorIndex, ...]
@@ -113,7 +127,15 @@ class Misbehaviour:
     second: SignedVote
 
 
-Output = Persist | Sign | Send | Broadcast | FetchPayloads | SendChain | Commit | Misbehaviour
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A message was refused; the engine's state did not move by it. For counters, logs and the peer's score."""
+
+    sender: ValidatorIndex
+    error: PeerError
+
+
+Output = Persist | Sign | Send | Broadcast | FetchPayloads | SendChain | Commit | Misbehaviour | Rejected
 
 # ---- state that survives a restart -----------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ class Proposal:
     """A leader's block, authenticated by the leader's own notarize vote for it, with what justifies its parent.
 
     parent: notarization or finalization of the parent; None where the parent is the genesis block.
-    nullifications: one for every view between parent and block, ascending.
+    nullifications: one for every view between parent and block, ascending; of more than NULLIFICATIONS_MAX the highest.
     """
 
     block: Block

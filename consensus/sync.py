@@ -1,0 +1,197 @@
+"""Catching up: certificates, blocks, payloads and the finalized chain, fetched from those who showed they have them."""
+
+from __future__ import annotations
+
+from consensus.certificates import check_certificate
+from consensus.errors import InvalidBlock, MalformedMessage
+from consensus.events import Broadcast, FetchPayloads, Send
+from consensus.finality import accept
+from consensus.messages import (
+    BlockReply,
+    BlockRequest,
+    CertificateRequest,
+    Certificates,
+    Chain,
+    ChainRequest,
+    ViewReply,
+    ViewRequest,
+)
+from consensus.requests import PURSUIT_DELTAS, Pursuit
+from consensus.state import State
+from consensus.types import Block, Digest, Height, ValidatorIndex, View, VoteKind
+
+CHAIN_BLOCKS_MAX = 1024
+"""Blocks in one Chain. More than BLOCKS_MAX only where so many in a row have no finalization of their own."""
+AHEAD_DIVISOR = 4
+"""Others being ahead is often over in a moment: delta / AHEAD_DIVISOR is waited before asking."""
+
+
+def check_behind(state: State) -> None:
+    """Notice that certificates lack, and start to ask for them.
+
+    f + 1 votes of later views prove that an honest validator got there; they make us ask, never move (rule 10).
+    """
+    ahead = state.without_me(state.pacemaker.ahead(state.view))
+    if len(ahead) > state.committee.faults_max:
+        far = len(state.pacemaker.ahead(View(state.view + 1))) > state.committee.faults_max
+        delay = 0 if far else state.committee.parameters.delta_ms // AHEAD_DIVISOR
+        state.requests.want_certificates(state.view, ahead, state.now_ms + delay)
+    elif state.tree.uncovered_view(state.view) is not None:
+        state.requests.want_certificates(state.view, state.others, state.now_ms)
+
+
+def poll(state: State) -> None:
+    """Ask for whatever is due, and drop what came or no longer matters."""
+    _poll_certificates(state)
+    _poll_blocks(state)
+    _poll_chain(state)
+    _poll_payloads(state)
+    _poll_views(state)
+
+
+def _is_due(state: State, pursuit: Pursuit) -> bool:
+    return pursuit.due_ms <= state.now_ms
+
+
+def _asked(state: State, pursuit: Pursuit) -> None:
+    pursuit.attempts += 1
+    pursuit.due_ms = state.now_ms + PURSUIT_DELTAS * state.committee.parameters.delta_ms
+
+
+def _poll_certificates(state: State) -> None:
+    pursuit = state.requests.certificates
+    if pursuit is None:
+        return
+    ahead = state.without_me(state.pacemaker.ahead(state.view))
+    gap = state.tree.uncovered_view(state.view)
+    wanted = state.proposal_gap()
+    behind = len(ahead) > state.committee.faults_max
+    if not behind and gap is None and wanted is None:
+        state.requests.certificates = None
+        return
+    if _is_due(state, pursuit):
+        lowest = min(view for view in (state.view, gap, wanted) if view is not None)
+        pursuit.holders = ahead if behind else pursuit.holders
+        state.out.put(Send(to=pursuit.next_holder(state.me), message=CertificateRequest(from_view=lowest)))
+        _asked(state, pursuit)
+
+
+def _poll_blocks(state: State) -> None:
+    tree, blocks = state.tree, state.requests.blocks
+    for digest in [d for d, p in blocks.items() if d in tree.blocks or p.view <= tree.head.view]:
+        del blocks[digest]
+    for digest, pursuit in blocks.items():
+        if _is_due(state, pursuit):
+            state.out.put(Send(to=pursuit.next_holder(state.me), message=BlockRequest(digest=digest)))
+            _asked(state, pursuit)
+
+
+def _poll_chain(state: State) -> None:
+    pursuit = state.requests.chain
+    if pursuit is None:
+        return
+    if state.missing_final is None:
+        state.requests.chain = None
+    elif _is_due(state, pursuit):
+        message = ChainRequest(from_height=Height(state.tree.head.height + 1))
+        state.out.put(Send(to=pursuit.next_holder(state.me), message=message))
+        _asked(state, pursuit)
+
+
+def _poll_payloads(state: State) -> None:
+    tree, payloads = state.tree, state.requests.payloads
+    for digest in [d for d in payloads if not _wants_payloads(state, d)]:
+        del payloads[digest]
+    for digest, pursuit in payloads.items():
+        if _is_due(state, pursuit):
+            missing = state.payloads.missing(tree.blocks[digest])
+            state.out.put(FetchPayloads(digests=missing, holders=pursuit.rotated(state.me)))
+            _asked(state, pursuit)
+
+
+def _wants_payloads(state: State, digest: Digest) -> bool:
+    """Payloads matter of a block that may yet be voted for, that is notarized, or that may be final."""
+    block = state.tree.blocks.get(digest)
+    if block is None or block.view <= state.tree.head.view or not state.payloads.missing(block):
+        return False
+    view = block.view
+    return view >= state.view or view <= state.finalized_view or state.tree.certified(view) == digest
+
+
+def _poll_views(state: State) -> None:
+    if not state.recovery.is_asking:
+        state.requests.views = None
+        return
+    pursuit = state.requests.views
+    if pursuit is None:
+        pursuit = state.requests.views = Pursuit(state.view, state.others, state.now_ms)
+    if _is_due(state, pursuit):
+        message = ViewRequest(nonce=state.recovery.nonce)
+        silent = [v for v in state.others if not state.recovery.has_reply(v)]
+        state.out.put(*(Send(to=peer, message=message) for peer in silent))
+        _asked(state, pursuit)
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+
+def on_certificates(state: State, message: Certificates) -> None:
+    """Take up one after another; the first bad one ends it, so that a bad answer costs one failed check."""
+    for certificate in message.certificates:
+        accept(state, certificate)
+    if state.requests.certificates is not None:
+        # There may be more than fits one answer: what still lacks is asked for at once, of the same.
+        state.requests.certificates.due_ms = min(state.requests.certificates.due_ms, state.now_ms)
+
+
+def on_block(state: State, message: BlockReply) -> None:
+    """A block that was asked for proves itself by its digest; any other (a late answer, mostly) is left alone."""
+    digest = message.block.digest
+    if state.requests.blocks.pop(digest, None) is not None:
+        state.add_block(message.block)
+
+
+def on_chain(state: State, message: Chain) -> None:
+    """Blocks that link from our head to one with a valid finalization. Raises: PeerError, keeping nothing."""
+    blocks = tuple(block for block in message.blocks if block.height > state.tree.head.height)
+    if not blocks:
+        return
+    _check_links(state, blocks)
+    vote = message.finalization.vote
+    if (vote.kind, vote.view, vote.block) != (VoteKind.FINALIZE, blocks[-1].view, blocks[-1].digest):
+        raise MalformedMessage("chain", "finalization", f"a finalization of block {blocks[-1].digest.hex()}")
+    check_certificate(message.finalization, state.committee, state.verify, state.pool.is_verified)
+    for block in blocks:
+        state.add_block(block)
+    accept(state, message.finalization, is_verified=True, for_chain=True)
+    if state.requests.chain is not None:
+        state.requests.chain.due_ms = state.now_ms
+
+
+def _check_links(state: State, blocks: tuple[Block, ...]) -> None:
+    if len(blocks) > CHAIN_BLOCKS_MAX:
+        raise MalformedMessage("chain", "blocks", f"at most {CHAIN_BLOCKS_MAX}, got {len(blocks)}")
+    parent = state.tree.head
+    for block in blocks:
+        if block.parent != parent.digest or block.height != parent.height + 1 or block.parent_view != parent.view:
+            raise InvalidBlock(block.view, "parent", f"does not follow block {parent.digest.hex()}")
+        if block.consortium != state.committee.consortium or block.epoch != state.committee.epoch:
+            raise InvalidBlock(block.view, "epoch", f"not of epoch {state.committee.epoch} of this consortium")
+        parent = block
+
+
+def on_view_reply(state: State, sender: ValidatorIndex, message: ViewReply) -> None:
+    """What a recovering validator asked for; an answer to an older nonce proves nothing and is left alone."""
+    if not state.recovery.is_asking or message.nonce != state.recovery.nonce or sender == state.me:
+        return
+    view = View(0)
+    if message.highest is not None:
+        check_certificate(message.highest, state.committee, state.verify, state.pool.is_verified)
+        view = message.highest.vote.view
+        accept(state, message.highest, is_verified=True)
+    state.recovery.reply(sender, view)
+
+
+def ask_at_start(state: State) -> None:
+    """Once at start: whoever has what moves us on sends it; an idle chain would not otherwise tell."""
+    state.out.put(Broadcast(message=CertificateRequest(from_view=state.view)))
