@@ -21,7 +21,7 @@ import lmdb
 import numpy as np
 
 from node.store.environment import Database
-from node.store.records import FIRST_ROW, KEY_BYTES, ROW_BYTES, Rows, between, rows_from, sort_rows
+from node.store.records import FIRST_ROW, KEY_BYTES, ROW_BYTES, Rows, between, distinct, rows_from, sort_rows
 
 BLOCK_ROWS: Final = 682
 """Rows of a block: 16,368 bytes, which with LMDB's header are four pages."""
@@ -149,10 +149,11 @@ class Index:
     def add(self, txn: lmdb.Transaction, state: IndexState, rows: Rows) -> tuple[IndexState, Rows]:
         """Appends rows as one sorted run, merged with the small runs before it.
 
-        rows: in any order, distinct. Returns the new state and the run's rows, sorted.
+        rows: in any order. Returns the new state and the run's rows, sorted.
         """
         if not len(rows):
             return state, rows
+        rows = distinct(sort_rows(rows))
         parts, count = [rows], len(rows)
         for head in reversed(self._run_heads(txn)):
             # Sizes fall by half from run to run: few runs to look into, and a row is rewritten log(RUN_ROWS_MAX) times.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from itertools import chain
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -35,11 +36,13 @@ class KeyKind(IntEnum):
     SHA256 = 6
     ISRC = 7
     ISWC = 8
+    RECEIPT = 9
+    """Digest of a refused statement; the row's index is the receipt's number."""
 
 
 ONCE_KINDS_MAX: Final = KeyKind.CATALOGUE
 """Kinds up to here name one statement each; execution asks for them before every entry."""
-_DIGEST_KINDS: Final = frozenset({KeyKind.STATEMENT, KeyKind.SIGNED, KeyKind.BLAKE3, KeyKind.SHA256})
+_DIGEST_KINDS: Final = frozenset({KeyKind.STATEMENT, KeyKind.SIGNED, KeyKind.BLAKE3, KeyKind.SHA256, KeyKind.RECEIPT})
 
 
 def row_key(kind: KeyKind, key: bytes) -> bytes:
@@ -53,11 +56,36 @@ def row(key: bytes, index: int, position: int) -> bytes:
     return key + index.to_bytes(6, "big") + position.to_bytes(2, "big")
 
 
-def rows_of(kind: KeyKind, keys: Sequence[bytes], index: int, positions: Iterable[int]) -> Rows:
-    """Rows of many keys of one kind at one leaf: one pass of Python over the keys, the rest in bulk.
+class RowBatch:
+    """Rows of one commit, gathered key by key and made in bulk."""
 
-    keys: 32-byte digests where the kind is a digest. positions: as many as keys, in the catalogue.
-    """
+    def __init__(self) -> None:
+        self._keys: dict[KeyKind, list[bytes]] = {kind: [] for kind in KeyKind}
+        self._places: dict[KeyKind, list[int]] = {kind: [] for kind in KeyKind}
+        """Leaf index and position as one number: the last eight bytes of the row."""
+
+    def add(self, kind: KeyKind, key: bytes, index: int, position: int = 0) -> None:
+        """key: 32 bytes where the kind is a digest."""
+        self._keys[kind].append(key)
+        self._places[kind].append(index << 16 | position)
+
+    def add_claims(self, kind: KeyKind, keys: Sequence[Sequence[bytes]], index: int) -> None:
+        """keys: for every claim at a leaf, by position, its keys of this kind."""
+        flat = list(chain.from_iterable(keys))
+        base = index << 16
+        if len(flat) == len(keys) and all(keys):  # one each, as almost always
+            self._places[kind].extend(range(base, base + len(flat)))
+        else:
+            self._places[kind].extend(base | position for position, several in enumerate(keys) for _ in several)
+        self._keys[kind].extend(flat)
+
+    def rows(self) -> Rows:
+        """All rows, in no order."""
+        made = [_rows(kind, keys, self._places[kind]) for kind, keys in self._keys.items() if keys]
+        return np.concatenate(made) if made else np.empty((0, ROW_BYTES), dtype=np.uint8)
+
+
+def _rows(kind: KeyKind, keys: Sequence[bytes], places: Sequence[int]) -> Rows:
     count = len(keys)
     made = np.empty((count, ROW_BYTES), dtype=np.uint8)
     if kind not in _DIGEST_KINDS:
@@ -67,8 +95,7 @@ def rows_of(kind: KeyKind, keys: Sequence[bytes], index: int, positions: Iterabl
     assert joined.size == 32 * count, "every digest has 32 bytes"
     made[:, :15] = joined.reshape(count, 32)[:, :15]
     made[:, 15] = kind
-    made[:, 16:22] = np.frombuffer(index.to_bytes(6, "big"), dtype=np.uint8)
-    made[:, 22:] = np.fromiter(positions, dtype=">u2", count=count).view(np.uint8).reshape(count, 2)
+    made[:, KEY_BYTES:] = np.array(places, dtype=">u8").view(np.uint8).reshape(count, 8)
     return made
 
 
@@ -87,6 +114,16 @@ def sort_rows(rows: Rows) -> Rows:
         # Groups of ties keep their order among each other, so one sort over all of them puts each back in its place.
         rows[tied] = as_rows(np.sort(as_keys(rows[tied])))
     return rows
+
+
+def distinct(rows: Rows) -> Rows:
+    """Sorted rows without repetitions (a claim may name one digest for two of its files)."""
+    same = (rows[1:, :8] == rows[:-1, :8]).all(axis=1)
+    if not same.any():
+        return rows
+    same &= (rows[1:] == rows[:-1]).all(axis=1)
+    kept: Rows = rows[np.concatenate([[True], ~same])]
+    return kept
 
 
 def as_keys(rows: Rows) -> NDArray[np.bytes_]:

@@ -1,0 +1,343 @@
+"""The chain store: blocks, payloads, the log, its indexes and checkpoints in one environment, with one writer.
+
+What a method wrote is on disk (fsync) when it returns, all of it or nothing. Statements, payloads and catalogue chunks
+are kept as the bytes that arrived; entries only say where those are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self, TypeVar
+
+import lmdb
+
+from consensus.events import Commit
+from consensus.messages import Chain
+from consensus.types import Digest, Height, genesis_block
+from ledger.apply import Applied, Receipt
+from ledger.checkpoint import Checkpoint
+from ledger.genesis import Genesis
+from ledger.merkle import Frontier, root_at
+from ledger.note import NoteSignature
+from ledger.payload import Payload
+from node.store import schema
+from node.store.commitment import Commitment, Committed
+from node.store.environment import MAP_BYTES_MAX, WriterEnvironment
+from node.store.errors import CheckpointDiffers, CosignRefused, OtherConsortium, SchemaTooNew, StoreMisused
+from node.store.index import IndexState, RecentKeys
+from node.store.records import ONCE_KINDS_MAX, KeyKind, row_key
+from node.store.schema import Counters, Tables, key, number
+from node.store.view import Head, View, catalogue_key, client_ref_key
+
+T = TypeVar("T")
+
+
+class ChainStore:
+    """The one writer of a node's chain and ledger; also the LedgerView that execution asks."""
+
+    def __init__(self, environment: WriterEnvironment, genesis: Genesis) -> None:
+        self._env = environment
+        self._genesis = genesis
+        self._tables = Tables(environment.databases)
+        self._validators = frozenset(member.id for member in genesis.validator_members())
+        self._recent = RecentKeys()
+        with self._env.read() as txn:
+            view = self._view(txn)
+            self._size = view.counters().size
+            state = view.index_state()
+            self._recent.add(state.sweep, list(self._tables.index.unfolded(txn, state)), ONCE_KINDS_MAX)
+
+    @classmethod
+    def open(cls, path: Path, genesis: Genesis, *, map_bytes: int = MAP_BYTES_MAX) -> ChainStore:
+        """Opens the store, or makes it with the genesis block in it.
+
+        map_bytes: what the store may grow to. Raises: StoreLocked, OtherConsortium, SchemaTooNew, StoreFull,
+        StoreCorrupt.
+        """
+        environment = WriterEnvironment(path, schema.DATABASES, map_bytes_max=map_bytes)
+        try:
+            environment.write(lambda txn: _create(txn, Tables(environment.databases), genesis))
+            with environment.read() as txn:
+                check_meta(txn, Tables(environment.databases), path, genesis)
+            return cls(environment, genesis)
+        except BaseException:
+            environment.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._env.close()
+
+    # ---- where things stand ------------------------------------------------------------------------------------------
+
+    def head(self) -> Head:
+        return self._read(View.head)
+
+    def frontier(self) -> Frontier:
+        return self._read(View.frontier)
+
+    def used_bytes(self) -> int:
+        """Size of the file on disk."""
+        return self._env.used_bytes()
+
+    # ---- blobs and payloads ------------------------------------------------------------------------------------------
+
+    def put_blobs(self, blobs: Iterable[bytes]) -> tuple[Digest, ...]:
+        """Stores manifests and chunks under their SHA-256. Raises: StoreFull."""
+        hashed = [(Digest(hashlib.sha256(blob).digest()), blob) for blob in blobs]
+
+        def work(txn: lmdb.Transaction) -> None:
+            counters = self._view(txn).counters()
+            uploads = counters.uploads
+            for digest, blob in hashed:
+                if txn.put(digest, blob, overwrite=False, db=self._tables.blobs):
+                    txn.put(digest, key(uploads), db=self._tables.uploads)
+                    uploads += 1
+            self._put_counters(txn, counters, uploads=uploads)
+
+        self._env.write(work)
+        return tuple(digest for digest, _ in hashed)
+
+    def has_blobs(self, digests: Sequence[bytes]) -> tuple[bool, ...]:
+        with self._env.read() as txn:
+            return tuple(txn.get(digest, db=self._tables.blobs) is not None for digest in digests)
+
+    def blob(self, digest: bytes) -> bytes | None:
+        return self._read(lambda view: view.blob(digest))
+
+    def uploads(self) -> tuple[Digest, ...]:
+        """Blobs that no recorded statement needs, in order of arrival."""
+        with self._env.read() as txn, txn.cursor(db=self._tables.uploads) as cursor:
+            found = sorted((number(value), bytes(digest)) for digest, value in cursor)
+        return tuple(Digest(digest) for _, digest in found)
+
+    def drop_blobs(self, digests: Iterable[bytes]) -> None:
+        """Forgets uploads; a blob that a recorded statement needs stays."""
+        wanted = list(digests)
+
+        def work(txn: lmdb.Transaction) -> None:
+            for digest in wanted:
+                if txn.delete(digest, db=self._tables.uploads):
+                    txn.delete(digest, db=self._tables.blobs)
+
+        self._env.write(work)
+
+    def put_payloads(self, payloads: Iterable[Payload]) -> None:
+        """Stores payloads verbatim; those stored before are left as they are. Raises: StoreFull."""
+        encoded = [(payload.digest, payload.encode()) for payload in payloads]
+
+        def work(txn: lmdb.Transaction) -> None:
+            counters = self._view(txn).counters()
+            at = counters.payloads
+            for digest, data in encoded:
+                if txn.put(digest, key(at), overwrite=False, db=self._tables.payload_numbers):
+                    txn.put(key(at), data, append=True, db=self._tables.payloads)
+                    txn.put(key(at), digest, append=True, db=self._tables.pending)
+                    at += 1
+            self._put_counters(txn, counters, payloads=at)
+
+        self._env.write(work)
+
+    def has_payload(self, digest: bytes) -> bool:
+        return self._read(lambda view: view.payload_number(digest)) is not None
+
+    def payload(self, digest: bytes) -> bytes | None:
+        """The payload's bytes, as `Payload.encode` made them."""
+        with self._env.read() as txn:
+            view = self._view(txn)
+            at = view.payload_number(digest)
+            return None if at is None else bytes(view.payload(at))
+
+    def pending_payloads(self) -> tuple[Digest, ...]:
+        """Digests of payloads that are in no committed block, in order of arrival."""
+        with self._env.read() as txn, txn.cursor(db=self._tables.pending) as cursor:
+            return tuple(Digest(bytes(value)) for value in cursor.iternext(keys=False, values=True))
+
+    # ---- chain -------------------------------------------------------------------------------------------------------
+
+    def commit(self, commit: Commit, applied: Sequence[Applied], frontier: Frontier) -> None:
+        """Writes final blocks and all that follows from them, in one transaction.
+
+        applied: one for each block, executed on this store. frontier: after all of them.
+        Raises: StoreFull; StoreMisused where this does not continue what is stored.
+        """
+
+        def work(txn: lmdb.Transaction) -> Committed:
+            return Commitment(txn, self._tables, self._env.path, self._genesis.origin).write(commit, applied, frontier)
+
+        before = self._read(View.index_state)
+        committed = self._env.write(work)
+        # The fold, which may move the sweep on, comes after the run was written: the run belongs to the sweep before.
+        self._recent.add(before.sweep, [committed.run], ONCE_KINDS_MAX)
+        self._recent.advance(committed.index.sweep)
+        self._size = committed.counters.size
+
+    def blocks_from(self, height: int, limit: int) -> Chain | None:
+        """Finalized blocks from `height` up, at most `limit`, ending at one that has its own finalization."""
+        with self._env.read() as txn:
+            view = self._view(txn)
+            last = view.finalized_at_or_before(height + limit - 1)
+            if last is None or not 1 <= height <= last:
+                return None
+            finalization = view.finalization(last)
+            assert finalization is not None, "it was found a moment ago in the same snapshot"
+            return Chain(
+                blocks=tuple(view.block(at) for at in range(height, last + 1)), finalization=finalization
+            )  # fmt: skip
+
+    # ---- what execution asks (LedgerView) ----------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Leaves."""
+        return self._size
+
+    def index_of_statement(self, digest: Digest) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.STATEMENT, digest))
+        with self._env.read() as txn:
+            return self._view(txn).index_of_statement(digest, runs=runs)
+
+    def index_of_signed(self, signed_digest: Digest) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.SIGNED, signed_digest))
+        with self._env.read() as txn:
+            return self._view(txn).index_of_signed(signed_digest, runs=runs)
+
+    def index_of_client_ref(self, issuer: str, client_ref: str) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.CLIENT_REF, client_ref_key(issuer, client_ref)))
+        with self._env.read() as txn:
+            return self._view(txn).index_of_client_ref(issuer, client_ref, runs=runs)
+
+    def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.CATALOGUE, catalogue_key(issuer, root)))
+        with self._env.read() as txn:
+            return self._view(txn).index_of_catalogue(issuer, root, runs=runs)
+
+    def receipt(self, statement: Digest) -> Receipt | None:
+        """What became of a statement: recorded where it is in the log, else its latest refusal."""
+        return self._read(lambda view: view.receipt(statement))
+
+    def entry_position(self, index: int) -> tuple[int, int]:
+        """(height, block time in milliseconds) of a leaf. Raises: StoreCorrupt where there is none."""
+        entry = self._read(lambda view: view.recorded(index))
+        return entry.height, entry.block_time_ms
+
+    # ---- checkpoints -------------------------------------------------------------------------------------------------
+
+    def checkpoint_at(self, size: int) -> Checkpoint | None:
+        """The checkpoint of a block that ended at `size` leaves; None where no block did."""
+        return self._read(lambda view: view.checkpoint_at(size))
+
+    def cosigned_watermark(self) -> tuple[int, bytes] | None:
+        """(size, root) this node cosigned last."""
+        with self._env.read() as txn:
+            return self._watermark(txn)
+
+    def record_cosigned(self, size: int, root: bytes) -> None:
+        """Moves the watermark; a cosignature leaves only after this returned.
+
+        Raises: CosignRefused for a size below the watermark, or a tree that does not extend it; CheckpointDiffers for
+        one that is not this store's.
+        """
+
+        def work(txn: lmdb.Transaction) -> None:
+            view = self._view(txn)
+            held = view.counters().size
+            own = bytes(root_at(size, view.tree_hash)) if size <= held else None
+            if own != root:
+                raise CheckpointDiffers(self._env.path, size, root, own)
+            signed = self._watermark(txn)
+            if signed is not None:
+                extends = signed[0] <= size and root_at(signed[0], view.tree_hash) == signed[1]
+                if not extends:
+                    raise CosignRefused(self._env.path, size, root, *signed)
+            txn.put(schema.META_COSIGNED, schema.COSIGNED.pack(size, root), db=self._tables.meta)
+
+        self._env.write(work)
+
+    def put_cosignatures(
+        self, checkpoint: Checkpoint, member_id: str, log: NoteSignature, cosignature: NoteSignature
+    ) -> int:
+        """Keeps a validator's two signatures, which the caller has verified.
+
+        Returns how many distinct validators' are held for that size; at a quorum the checkpoint is complete.
+        Raises: CheckpointDiffers where it is not one of this store's; StoreMisused for no validator.
+        """
+        if member_id not in self._validators:
+            raise StoreMisused(self._env.path, f"a cosignature of {member_id}, who is no validator")
+        line = log.encode()
+        value = len(line).to_bytes(2, "big") + line + cosignature.encode()
+
+        def work(txn: lmdb.Transaction) -> int:
+            view = self._view(txn)
+            own = view.checkpoint_at(checkpoint.size)
+            if own != checkpoint:
+                raise CheckpointDiffers(
+                    self._env.path, checkpoint.size, checkpoint.root, None if own is None else own.root
+                )
+            txn.put(key(checkpoint.size) + member_id.encode(), value, overwrite=False, db=self._tables.cosignatures)
+            held = len(view.lines(checkpoint.size))
+            if held >= self._genesis.quorum:
+                txn.put(key(checkpoint.size), b"", overwrite=False, db=self._tables.complete)
+            return held
+
+        return self._env.write(work)
+
+    def cosignatures(self, size: int) -> tuple[tuple[NoteSignature, NoteSignature], ...]:
+        """(log signature, cosignature) of every validator whose are held, ascending by member id."""
+        return tuple((log, cosignature) for _, log, cosignature in self._read(lambda view: view.cosignatures(size)))
+
+    def latest_complete(self) -> int | None:
+        """Size of the newest checkpoint with a quorum of cosignatures."""
+        return self._read(View.latest_complete)
+
+    # ---- inside ------------------------------------------------------------------------------------------------------
+
+    def _view(self, txn: lmdb.Transaction) -> View:
+        return View(txn, self._tables, self._env.path, self._genesis.origin)
+
+    def _read(self, read: Callable[[View], T]) -> T:
+        with self._env.read() as txn:
+            return read(self._view(txn))
+
+    def _watermark(self, txn: lmdb.Transaction) -> tuple[int, bytes] | None:
+        found = txn.get(schema.META_COSIGNED, db=self._tables.meta)
+        if found is None:
+            return None
+        size, root = schema.COSIGNED.unpack(found)
+        return size, root
+
+    def _put_counters(self, txn: lmdb.Transaction, counters: Counters, **changed: int) -> None:
+        txn.put(schema.META_COUNTERS, replace(counters, **changed).encode(), db=self._tables.meta)
+
+
+def _create(txn: lmdb.Transaction, tables: Tables, genesis: Genesis) -> None:
+    if txn.get(schema.META_SCHEMA, db=tables.meta) is not None:
+        return
+    block = genesis_block(genesis.committee())
+    txn.put(key(Height(0)), schema.BLOCK_HEAD.pack(0, 0) + block.encode(), db=tables.blocks)
+    for name, value in (
+        (schema.META_SCHEMA, key(schema.SCHEMA)),
+        (schema.META_GENESIS, genesis.digest),
+        (schema.META_COUNTERS, Counters().encode()),
+        (schema.META_FRONTIER, Frontier().encode()),
+        (schema.META_INDEX, IndexState().encode()),
+    ):
+        txn.put(name, value, db=tables.meta)
+
+
+def check_meta(txn: lmdb.Transaction, tables: Tables, path: Path, genesis: Genesis) -> None:
+    """Whether this program may use the store. Raises: SchemaTooNew, OtherConsortium."""
+    found = number(txn.get(schema.META_SCHEMA, db=tables.meta) or b"")
+    if found > schema.SCHEMA:
+        raise SchemaTooNew(path, found, schema.SCHEMA)
+    digest = bytes(txn.get(schema.META_GENESIS, db=tables.meta) or b"")
+    if digest != genesis.digest:
+        raise OtherConsortium(path, digest, genesis.digest)
