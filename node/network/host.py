@@ -50,6 +50,7 @@ HANDSHAKES_PER_ADDRESS_MAX = 16
 """Inbound connections of one IP address that have not yet proved who they are; a stranger can hold no more."""
 HANDSHAKE_S_MAX = 5
 NEGOTIATE_S_MAX = 5
+CLOSE_S_MAX = 2.0
 
 logger = logging.getLogger(__name__)
 _quiet = logging.getLogger("libp2p")
@@ -185,7 +186,13 @@ class GuardedSwarm(Swarm):
         self.tally = tally
         self.write_s_max = write_s_max
         self._handshakes: Counter[str] = Counter()
+        # It dials any address it has heard of, also with watermarks of zero (its target is the middle of both).
+        self.auto_connector.maybe_connect = _nothing_to_connect  # type: ignore[method-assign]
         self._inbound_limiter = trio.CapacityLimiter(math.inf)  # CONNECTIONS_MAX and the handshakes bound them
+
+
+async def _nothing_to_connect() -> None:
+    pass
 
 
 class QuietHost(BasicHost):
@@ -236,7 +243,6 @@ class Host:
             upgrader,
             transports=[TCP()],
             retry_config=RetryConfig(max_retries=0),
-            # Watermarks of zero turn off the connection manager, which dials any address it has heard of.
             connection_config=ConnectionConfig(
                 max_connections=CONNECTIONS_MAX,
                 min_connections=0,
@@ -290,7 +296,20 @@ class Host:
         async with self.libp2p.run([] if listen is None else [Multiaddr(listen)]):
             if listen is not None and not self.swarm.listeners:
                 raise CannotListen(listen, "libp2p refused the address")
-            yield
+            try:
+                yield
+            finally:
+                with trio.move_on_after(CLOSE_S_MAX, shield=True):
+                    await self._close()
+
+    async def _close(self) -> None:
+        """Cancelled, stock leaves its listeners (system tasks) and connections open until the process ends."""
+        for listener in list(self.swarm.listeners.values()):
+            await listener.close()
+        async with trio.open_nursery() as nursery:
+            for conns in list(self.swarm.connections.values()):
+                for conn in conns:
+                    nursery.start_soon(conn.muxed_conn.abort)
 
     def addresses(self) -> tuple[str, ...]:
         """Where it listens, with the port the system chose."""
