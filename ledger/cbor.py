@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final, TypeAlias, Union
 
 from ledger.errors import MalformedCbor
@@ -77,9 +78,8 @@ def _encode_into(value: CborInput, parts: list[bytes], depth: int) -> None:
     elif depth == 0:
         raise MalformedCbor("nesting", value, f"at most {DEPTH_MAX} levels")
     elif isinstance(value, Mapping):
-        entries = sorted((encode(key), item) for key, item in value.items())
-        parts.append(_head(5, len(entries)))
-        for key, item in entries:
+        parts.append(_head(5, len(value)))
+        for key, item in sorted(((_encode_key(key), item) for key, item in value.items()), key=itemgetter(0)):
             parts.append(key)
             _encode_into(item, parts, depth - 1)
     elif isinstance(value, Sequence):
@@ -88,6 +88,12 @@ def _encode_into(value: CborInput, parts: list[bytes], depth: int) -> None:
             _encode_into(item, parts, depth - 1)
     else:
         raise MalformedCbor("type", value, "an integer, bytes, text, boolean, array or map")
+
+
+def _encode_key(key: int | str) -> bytes:
+    if type(key) is not str and type(key) is not int:
+        raise MalformedCbor("key", key, "an integer or text as map key")
+    return encode(key)
 
 
 def decode(data: bytes) -> CborValue:
