@@ -29,7 +29,7 @@ from ledger.claim import (
     Subject,
     TrainingUse,
 )
-from ledger.claim_parts import NAME_CHARACTERS_MAX, SALT_BYTES
+from ledger.claim_parts import NAME_CHARACTERS_MAX, SALT_BYTES, check_date
 from ledger.errors import InvalidIdentifier
 from ledger.identifiers import ISRC, ISWC, UPC, Scheme, isrc_warning
 from ledger.text import text_fault
@@ -54,7 +54,7 @@ class Names(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the claimant declares about all tracks alike."""
+    """What the claimant declares about all tracks alike. Raises: MalformedClaim for a date that is none."""
 
     member: str
     """Who claims: a member id of the consortium."""
@@ -65,6 +65,9 @@ class Terms:
     licence: Licence | None = None
     created: str | None = None
     """YYYY-MM-DD, declared."""
+
+    def __post_init__(self) -> None:
+        check_date("created", self.created)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

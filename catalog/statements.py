@@ -12,8 +12,9 @@ from catalog.claims import TrackClaim
 from catalog.submission import Submission
 from consensus.types import PublicKey
 from ledger.catalogue import build_catalogue
+from ledger.claim import Claim, ProprietaryId, Subject
 from ledger.genesis import Genesis
-from ledger.statement import Statement, check_statement, parse_statement, sign_statement
+from ledger.statement import Statement, check_authority, check_statement, parse_statement, sign_statement
 
 OPENINGS_FORMAT: Final = "stretto/openings/v1"
 
@@ -41,6 +42,23 @@ def client_reference(claims: Sequence[TrackClaim]) -> str:
     """
     digest = hashlib.sha256(b"".join(claim.claim.media[0].blake3 for claim in claims)).hexdigest()
     return f"{'claim' if len(claims) == 1 else f'{len(claims)}-claims'}-{digest[:40]}"
+
+
+def check_claimant(genesis: Genesis, member: str, public_key: PublicKey, *, as_catalogue: bool) -> None:
+    """Whether a statement of `member` under this key could be recorded at all, asked before an hour of hashing.
+
+    Raises: UnknownMember, RoleForbids, InvalidStatementSignature (the key is not this member's).
+    """
+    probe = Claim(subject=Subject.WORK, title="-", ids=(ProprietaryId(namespace="-", value="-"),))
+    unsigned = sign_statement(
+        build_catalogue([probe.encode()]).header if as_catalogue else probe,
+        client_ref="-",
+        issuer=member,
+        public_key=public_key,
+        consortium=genesis.digest,
+        sign=lambda _: bytes(64),  # never signed: only what stands before the signature is looked at
+    )
+    check_authority(parse_statement(unsigned), genesis)
 
 
 def sign_claims(

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from catalog.claims import Names, Terms, TrackClaim, build_claim, derived_salts, random_salts
-from catalog.examine import examine_all
+from catalog.claims import Names, Terms, TrackClaim, derived_salts, random_salts
+from catalog.gather import Gathered, gather
 from catalog.scan import LeftOut, scan
-from catalog.statements import SignedClaims, encode_openings, sign_claims
+from catalog.statements import SignedClaims, check_claimant, encode_openings, sign_claims
 from catalog.submission import SUBMISSION_BYTES_MAX, MalformedSubmission, parse_submission
-from cli.files import read_file, write_file
+from cli.files import load_key, read_file, write_file
 from cli.output import CliError, Exit, PathArgument, complain, json_option, print_json, print_table, printable, say
 from cli.trust import genesis_option, require_genesis
-from ledger.claim import AiDisclosure, ContainsAI, Licence, TrainingUse
+from consensus.types import PublicKey
+from ledger.claim import AiDisclosure, ContainsAI, Licence, MalformedClaim, TrainingUse
+from ledger.errors import RoleForbids
 from ledger.genesis import Genesis, key_id
-from node.keys import load_private_key, public_bytes, seed_bytes
+from node.keys import public_bytes, seed_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,23 +62,7 @@ ROWS_MAX = 30
 @click.option("--declared-created-at", "created", metavar="YYYY-MM-DD", help="Date of creation you declare.")
 @click.option("--threads", type=click.IntRange(1, 256), help="Files read at once. Default: the processors available.")
 @json_option
-def claim_command(**given: Any) -> int:
-    """Make one signed statement from the audio under PATH…
-
-    One file makes a claim, several make one catalogue: one signature, every track provable alone. Tags give title,
-    names, label and ISRC. People's names are hidden by salted commitments; what opens them is written beside FILE as
-    FILE.openings.json, for you alone. Files that are empty, truncated, damaged or no audio are named and left out
-    (exit code 3). The same files give the same statement, so claiming twice records once.
-
-    \b
-    Example:
-      stretto claim music/ --key keys/statement.pem --genesis genesis.json --member label --out autumn.stretto
-      stretto submit autumn.stretto --wait
-    """
-    return _claim(**given)
-
-
-def _claim(
+def claim_command(
     *,
     paths: tuple[Path, ...],
     key_path: Path,
@@ -95,46 +81,43 @@ def _claim(
     threads: int | None,
     as_json: bool,
 ) -> int:
+    """Make one signed statement from the audio under PATH…
+
+    One file makes a claim, several make one catalogue: one signature, every track provable alone. Tags give title,
+    names, label and ISRC. People's names are hidden by salted commitments; what opens them is written beside FILE as
+    FILE.openings.json, for you alone. Files that are empty, truncated, damaged or no audio are named and left out
+    (exit code 3). The same files give the same statement, so claiming twice records once.
+
+    \b
+    Example:
+      stretto claim music/ --key keys/statement.pem --genesis genesis.json --member label --out autumn.stretto
+      stretto submit autumn.stretto --wait
+    """
     genesis = require_genesis(genesis_path)
-    key = load_private_key(key_path)
+    key = load_key(key_path)
     member = _claimant(genesis, public_bytes(key), member, key_path)
     _check_out(out_path)
-    terms = Terms(
-        member=member,
-        names=Names(names),
-        ai=AiDisclosure(contains=ContainsAI(ai.capitalize())) if ai else None,
-        training_use=TrainingUse(training_use.capitalize()) if training_use else TrainingUse.UNSTATED,
-        licence=Licence(spdx=licence) if licence else None,
-        created=created,
-    )
+    try:
+        terms = Terms(
+            member=member,
+            names=Names(names),
+            ai=AiDisclosure(contains=ContainsAI(ai.capitalize())) if ai else None,
+            training_use=TrainingUse(training_use.capitalize()) if training_use else TrainingUse.UNSTATED,
+            licence=Licence(spdx=licence) if licence else None,
+            created=created,
+        )
+    except MalformedClaim as error:
+        raise click.UsageError(f"{error.field}: expected {error.expected}, got {error.value}") from error
     salts = random_salts if fresh_salts else derived_salts(seed_bytes(key))
-    left_out: list[LeftOut] = []
-    claims: dict[bytes, TrackClaim] = {}
-    notes: list[tuple[Path, str]] = []
     found = list(scan(paths))
-    with _progress(len(found)) as advance:
-        for result in examine_all(found, threads=threads):
-            advance()
-            try:
-                if isinstance(result, LeftOut):
-                    raise result
-                first = claims.get(result.digests.blake3)
-                if first is not None:
-                    notes.append((result.path, f"the same bytes as {first.path}: claimed once"))
-                    continue
-                built = build_claim(result, terms, salts)
-            except LeftOut as one:
-                left_out.append(one)
-                complain(f"{one.path}: {one.reason}; left out")
-                continue
-            claims[result.digests.blake3] = built
-            notes += [(built.path, warning) for warning in built.warnings]
-    for path, note in notes:
+    with _progress(len(found)) as done:
+        gathered = gather(found, terms, salts, threads=threads, done=done)
+    for path, note in gathered.notes:
         complain(f"{path}: {note}")
-    if not claims:
+    if not gathered.claims:
         raise CliError("no audio to claim: nothing was written", Exit.NO_INPUT)
     signed = sign_claims(
-        list(claims.values()),
+        gathered.claims,
         genesis=genesis,
         member=member,
         public_key=public_bytes(key),
@@ -143,17 +126,21 @@ def _claim(
         as_catalogue=as_catalogue,
     )
     openings_path = _write(signed, out_path, replace=replace)
-    (_print_json if as_json else _print)(signed, out_path, openings_path, left_out, notes)
-    return Exit.LEFT_OUT if left_out else Exit.OK
+    (_print_json if as_json else _print)(signed, out_path, openings_path, gathered)
+    return Exit.LEFT_OUT if gathered.left_out else Exit.OK
 
 
-def _claimant(genesis: Genesis, public_key: bytes, member: str | None, key_path: Path) -> str:
+def _claimant(genesis: Genesis, public_key: PublicKey, member: str | None, key_path: Path) -> str:
     """Who signs, checked before any file is read: a wrong key should not cost an hour of hashing."""
     owner = genesis.member_by_statement_key_id(key_id(public_key))
     if owner is None:
         raise CliError(f"{key_path} is no member's statement key in genesis {genesis.name!r}", Exit.FORBIDDEN)
     if member is not None and member != owner.id:
         raise CliError(f"{key_path} is the statement key of {owner.id}, not of {member}", Exit.FORBIDDEN)
+    try:
+        check_claimant(genesis, owner.id, public_key, as_catalogue=False)
+    except RoleForbids as error:
+        raise CliError(f"{owner.id} is a {owner.role}: claims are made by {error.expected}", Exit.FORBIDDEN) from error
     return owner.id
 
 
@@ -184,8 +171,7 @@ def _print_json(
     signed: SignedClaims,
     path: Path,
     openings_path: Path | None,
-    left_out: list[LeftOut],
-    notes: list[tuple[Path, str]],
+    gathered: Gathered,
 ) -> None:
     print_json(
         {
@@ -197,8 +183,8 @@ def _print_json(
             "issuer": signed.statement.issuer,
             "client_ref": signed.statement.client_ref,
             "claims": [_track_json(position, claim) for position, claim in enumerate(signed.claims)],
-            "left_out": [{"path": str(one.path), "reason": one.reason} for one in left_out],
-            "warnings": [{"path": str(where), "warning": note} for where, note in notes],
+            "left_out": [{"path": str(one.path), "reason": one.reason} for one in gathered.left_out],
+            "warnings": [{"path": str(where), "warning": note} for where, note in gathered.notes],
         }
     )
 
@@ -221,8 +207,7 @@ def _print(
     signed: SignedClaims,
     path: Path,
     openings_path: Path | None,
-    left_out: list[LeftOut],
-    notes: list[tuple[Path, str]],
+    gathered: Gathered,
 ) -> None:
     rows = [
         (position, built.claim.title, built.claim.isrc or "", _clock(built.claim.duration_ms), built.path)
@@ -237,8 +222,8 @@ def _print(
     say(f"written    {printable(path)}")
     if openings_path:
         say(f"openings   {printable(openings_path)}  (keep it; it is never submitted)")
-    if left_out or notes:
-        say(f"{len(left_out)} left out, {len(notes)} warnings (see stderr)")
+    if gathered.left_out or gathered.notes:
+        say(f"{len(gathered.left_out)} left out, {len(gathered.notes)} warnings (see stderr)")
 
 
 def _clock(duration_ms: int | None) -> str:
@@ -249,14 +234,24 @@ def _clock(duration_ms: int | None) -> str:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """Files done on stderr while it works, on a terminal only."""
+def _progress(total: int) -> Iterator[Callable[[LeftOut | None], None]]:
+    """Names what is left out on stderr as it happens; on a terminal also how far the work is."""
+
+    def name(problem: LeftOut | None) -> None:
+        if problem is not None:
+            complain(f"{problem.path}: {problem.reason}; left out")
+
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield name
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=total)
-        yield lambda: progress.advance(task)
+
+        def done(problem: LeftOut | None) -> None:
+            name(problem)
+            progress.advance(task)
+
+        yield done

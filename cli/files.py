@@ -6,8 +6,12 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.output import CliError, Exit
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 def read_file(path: Path, bytes_max: int, what: str) -> bytes:
@@ -44,3 +48,13 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = Fa
             raise
     except OSError as error:
         raise CliError(f"{path} cannot be written: {error.strerror or error}", Exit.CANNOT_CREATE) from error
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
+    """A private key that only its owner can read. Raises: CliError."""
+    from node.keys import KeyFileError, load_private_key
+
+    try:
+        return load_private_key(path)
+    except KeyFileError as error:
+        raise CliError(str(error), Exit.FORBIDDEN if path.exists() else Exit.NO_INPUT) from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.output import PathArgument, json_option, print_json, printable, say
+from cli.output import CliError, Exit, PathArgument, json_option, print_json, printable, say
 
 
 @click.group("key")
@@ -27,9 +27,13 @@ def new_command(path: Path, as_json: bool) -> None:
     Example:
       stretto key new statement.pem
     """
-    from node.keys import generate_private_key, public_bytes
+    from node.keys import KeyFileError, generate_private_key, public_bytes
 
-    _show(path, public_bytes(generate_private_key(path)), as_json=as_json)
+    try:
+        key = generate_private_key(path)
+    except KeyFileError as error:
+        raise CliError(str(error), Exit.CANNOT_CREATE) from error
+    _show(path, public_bytes(key), as_json=as_json)
 
 
 @key_group.command("show")
@@ -42,9 +46,10 @@ def show_command(path: Path, as_json: bool) -> None:
     Example:
       stretto key show statement.pem
     """
-    from node.keys import load_private_key, public_bytes
+    from cli.files import load_key
+    from node.keys import public_bytes
 
-    _show(path, public_bytes(load_private_key(path)), as_json=as_json)
+    _show(path, public_bytes(load_key(path)), as_json=as_json)
 
 
 def _show(path: Path, public: bytes, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import click
@@ -137,7 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return Exit.OK
     except Exception as error:  # noqa: BLE001  the one place at the top (STYLE): one line, never a traceback by surprise
-        return _end(*_explain(error), given)
+        message, code = _explain(error)
+        details = error.details if isinstance(error, CliError) else {}
+        return _end(message, code, given, details)
 
 
 def _explain(error: Exception) -> tuple[str, Exit]:  # noqa: PLR0911  one a case
@@ -146,7 +148,7 @@ def _explain(error: Exception) -> tuple[str, Exit]:  # noqa: PLR0911  one a case
 
     match error:
         case CliError():
-            return error.format_message(), error.code
+            return error.format_message(), error.exit
         case click.UsageError():
             hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
             return f"{error.format_message()}{hint}", Exit.USAGE
@@ -165,9 +167,9 @@ def _explain(error: Exception) -> tuple[str, Exit]:  # noqa: PLR0911  one a case
             return f"{fault} (set STRETTO_DEBUG=1 for the traceback)", Exit.SOFTWARE
 
 
-def _end(message: str, code: Exit, arguments: Sequence[str]) -> int:
+def _end(message: str, code: Exit, arguments: Sequence[str], details: Mapping[str, str]) -> int:
     if "--json" in arguments:
-        print_json({"ok": False, "exit": int(code), "error": code.name, "message": message})
+        print_json({"ok": False, "exit": int(code), "error": code.name, "message": message, **details})
     complain(message)
     return code
 

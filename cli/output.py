@@ -57,9 +57,11 @@ EXIT_MEANINGS = {
 class CliError(click.ClickException):
     """Ends the command with one line on stderr and an exit code of `Exit`."""
 
-    def __init__(self, message: str, code: Exit) -> None:
+    def __init__(self, message: str, exit_: Exit, /, **details: str) -> None:
+        """details: what a program should know besides; shown by --json."""
         super().__init__(message)
-        self.code = code
+        self.exit = exit_
+        self.details = details
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,74 @@
+"""`stretto watch`: the log as it grows, in order, from any index on."""
+
+from __future__ import annotations
+
+import hashlib
+
+import click
+
+from cli.connect import OutOfTime, connected
+from cli.output import Exit, json_option, node_option, print_json, printable, say
+from cli.submit import block_time
+from ledger.claim import Claim
+from ledger.statement import parse_statement
+from node.rpc.answers import RecordedStatement
+
+
+@click.command("watch")
+@click.option("--from-index", type=click.IntRange(min=0), default=0, show_default=True, help="First index to show.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after so many statements.")
+@click.option(
+    "--deadline",
+    "deadline_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop after this long. Default: never.",
+)
+@node_option
+@json_option
+def watch_command(from_index: int, count: int | None, deadline_s: float | None, node: str, as_json: bool) -> int:
+    """Every statement on record from an index on, then new ones as they become final.
+
+    Nothing is skipped and nothing comes twice, also when the node restarts in between. To resume later, start at the
+    index after the last one you saw. `--json` prints one document a line.
+
+    \b
+    Example:
+      stretto watch --from-index 0 --node 127.0.0.1:5104 --json
+    """
+    seen = 0
+    try:
+        with connected(node, deadline_s) as client:
+            for recorded in client.watch(from_index):
+                _show(recorded, as_json=as_json)
+                seen += 1
+                if count is not None and seen >= count:
+                    break
+    except OutOfTime:
+        return Exit.OK if count is None else Exit.INCOMPLETE
+    return Exit.OK
+
+
+def _show(recorded: RecordedStatement, *, as_json: bool) -> None:
+    statement = parse_statement(recorded.raw)
+    claims = 1 if isinstance(statement.content, Claim) else statement.content.count
+    if as_json:
+        print_json(
+            {
+                "index": recorded.index,
+                "statement": hashlib.sha256(recorded.raw).hexdigest(),
+                "kind": str(statement.kind),
+                "issuer": statement.issuer,
+                "client_ref": statement.client_ref,
+                "claims": claims,
+                "height": recorded.height,
+                "block_time_ms": recorded.block_time_ms,
+            },
+            indent=None,
+        )
+        return
+    what = statement.content.title if isinstance(statement.content, Claim) else f"{claims} claims"
+    say(
+        f"{recorded.index:>8}  {block_time(recorded.block_time_ms)}  {statement.kind:<9}  {statement.issuer:<12}  "
+        f"{printable(what)}"
+    )
