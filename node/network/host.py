@@ -299,7 +299,7 @@ class Host:
             try:
                 yield
             finally:
-                with trio.move_on_after(CLOSE_S_MAX, shield=True):
+                with trio.CancelScope(deadline=trio.current_time() + CLOSE_S_MAX, shield=True):
                     await self._close()
 
     async def _close(self) -> None:
@@ -308,8 +308,9 @@ class Host:
             await listener.close()
         async with trio.open_nursery() as nursery:
             for conns in list(self.swarm.connections.values()):
-                for conn in conns:
-                    nursery.start_soon(conn.muxed_conn.abort)
+                for muxed in [conn.muxed_conn for conn in conns]:
+                    assert isinstance(muxed, BoundedYamux), "the upgrader makes nothing else"
+                    nursery.start_soon(muxed.abort)
 
     def addresses(self) -> tuple[str, ...]:
         """Where it listens, with the port the system chose."""
