@@ -26,11 +26,11 @@ from ledger.payload import Payload
 from node.store import schema
 from node.store.commitment import Commitment, Committed
 from node.store.environment import MAP_BYTES_MAX, WriterEnvironment
-from node.store.errors import CheckpointDiffers, CosignRefused, OtherConsortium, SchemaTooNew, StoreMisused
+from node.store.errors import CheckpointDiffers, CosignRefused, StoreMisused
 from node.store.index import IndexState, RecentKeys
 from node.store.records import ONCE_KINDS_MAX, KeyKind, row_key
 from node.store.schema import Counters, Tables, key, number
-from node.store.view import Head, View, catalogue_key, client_ref_key
+from node.store.view import Head, View, catalogue_key, check_meta, client_ref_key
 
 T = TypeVar("T")
 
@@ -331,13 +331,3 @@ def _create(txn: lmdb.Transaction, tables: Tables, genesis: Genesis) -> None:
         (schema.META_INDEX, IndexState().encode()),
     ):
         txn.put(name, value, db=tables.meta)
-
-
-def check_meta(txn: lmdb.Transaction, tables: Tables, path: Path, genesis: Genesis) -> None:
-    """Whether this program may use the store. Raises: SchemaTooNew, OtherConsortium."""
-    found = number(txn.get(schema.META_SCHEMA, db=tables.meta) or b"")
-    if found > schema.SCHEMA:
-        raise SchemaTooNew(path, found, schema.SCHEMA)
-    digest = bytes(txn.get(schema.META_GENESIS, db=tables.meta) or b"")
-    if digest != genesis.digest:
-        raise OtherConsortium(path, digest, genesis.digest)

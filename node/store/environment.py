@@ -34,8 +34,8 @@ READERS_MAX: Final = 1024
 _HEADROOM: Final = 0.75
 """The map grows before a write once the file fills more of it than this."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_LIB_VERSION: Final = 0
-"""LMDB 0.9 and its data format 1, whatever LMDB_DEFAULT_LIB_VERSION says."""
+LIB_VERSION: Final = 0
+"""LMDB 0.9 and its data format 1, whatever LMDB_DEFAULTLIB_VERSION says."""
 
 
 class WriterLock:
@@ -68,21 +68,20 @@ class WriterEnvironment:
         path: Path,
         databases: tuple[bytes, ...],
         *,
-        map_bytes: int = MAP_BYTES,
         map_bytes_max: int = MAP_BYTES_MAX,
     ) -> None:
         """Opens or creates. Raises: StoreLocked, StoreFull, StoreCorrupt."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
-        self._map_bytes_max = max(map_bytes, map_bytes_max)
+        self._map_bytes_max = map_bytes_max
         self._lock = WriterLock(path)
         # Growing the map needs a moment without any transaction in this process; one lock around all gives it.
         self._turn = threading.RLock()
         try:
             with translated(path):
                 self._env = lmdb.open(
-                    str(path), map_size=map_bytes, max_dbs=len(databases), max_readers=READERS_MAX, mode=0o600,
-                    max_spare_txns=4, lib_version=_LIB_VERSION,
+                    str(path), map_size=min(MAP_BYTES, map_bytes_max), max_dbs=len(databases), max_readers=READERS_MAX,
+                    mode=0o600, max_spare_txns=4, lib_version=LIB_VERSION,
                 )  # fmt: skip
                 self._env.reader_check()  # slots of readers that were killed would keep their pages from reuse
                 self.databases = {name: self._env.open_db(name) for name in databases}
@@ -135,6 +134,7 @@ class WriterEnvironment:
         return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
 
     def _grow(self, *, required: bool) -> None:
+        self._env.reader_check()  # slots of readers that were killed would keep their pages from reuse
         now = self._env.info()["map_size"]
         if now >= self._map_bytes_max:
             if required:

@@ -12,12 +12,13 @@ from consensus.types import Block, Certificate, Digest
 from ledger.apply import Outcome, Receipt
 from ledger.catalogue import CHUNK_BYTES, CatalogueHeader, parse_manifest
 from ledger.checkpoint import Checkpoint
+from ledger.genesis import Genesis
 from ledger.merkle import Frontier, parse_frontier
 from ledger.note import NoteSignature, parse_signature_line
 from ledger.statement import Statement, parse_statement
 from node.store import schema
 from node.store.environment import Database
-from node.store.errors import StoreCorrupt
+from node.store.errors import OtherConsortium, SchemaTooNew, StoreCorrupt, StoreNotReady
 from node.store.index import IndexState
 from node.store.records import KeyKind, row_key
 from node.store.schema import Counters, EntryRecord, Tables, key, number
@@ -42,6 +43,18 @@ def catalogue_key(issuer: str, root: bytes) -> bytes:
     return issuer.encode() + b"\0" + root
 
 
+def check_meta(txn: lmdb.Transaction, tables: Tables, path: Path, genesis: Genesis) -> None:
+    """Whether this program may use the store. Raises: StoreNotReady, SchemaTooNew, OtherConsortium."""
+    found = txn.get(schema.META_SCHEMA, db=tables.meta)
+    if found is None:
+        raise StoreNotReady(path)
+    if number(found) > schema.SCHEMA:
+        raise SchemaTooNew(path, number(found), schema.SCHEMA)
+    digest = bytes(txn.get(schema.META_GENESIS, db=tables.meta) or b"")
+    if digest != genesis.digest:
+        raise OtherConsortium(path, digest, genesis.digest)
+
+
 class View:
     """The store as of one transaction; dies with it."""
 
@@ -50,6 +63,8 @@ class View:
         self._tables = tables
         self._path = path
         self._origin = origin
+        self._open_catalogue: tuple[int, tuple[Digest, ...]] | None = None
+        """Leaf index and chunk digests of the catalogue read last: pages mostly stay within one."""
 
     # ---- where things stand ------------------------------------------------------------------------------------------
 
@@ -195,6 +210,16 @@ class View:
         if manifest is None:
             raise StoreCorrupt(self._path, f"manifest of entry {index}", "missing")
         return header, manifest, parse_manifest(header, manifest)
+
+    def claim(self, index: int, record: EntryRecord, position: int) -> bytes:
+        """The bytes of a claim. position: below `record.claims`."""
+        if not record.catalogue:
+            raw = self.payload(record.payload)
+            start = record.offset + record.claim_offset
+            return bytes(raw[start : start + record.claim_length])
+        if self._open_catalogue is None or self._open_catalogue[0] != index:
+            self._open_catalogue = (index, self.catalogue(index)[2])
+        return self.claim_in(index, self._open_catalogue[1], position)
 
     def claim_in(self, index: int, chunks: tuple[Digest, ...], position: int) -> bytes:
         """Claim at a position of a catalogue: from the nearest mark, over the claims before it."""

@@ -170,7 +170,7 @@ class VotingStore:
 
 
 def _environment(path: Path) -> WriterEnvironment:
-    return WriterEnvironment(path, (_META, _VOTES, _BLOCKS, _CERTIFICATES), map_bytes=2**26)
+    return WriterEnvironment(path, (_META, _VOTES, _BLOCKS, _CERTIFICATES))
 
 
 def _check_schema(environment: WriterEnvironment) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from node.store import index as index_module
 from node.store.environment import WriterEnvironment
 from node.store.index import Index, IndexState, RecentKeys
-from node.store.records import ONCE_KINDS_MAX, KeyKind, Rows, as_keys, between, row, row_key, rows_of, sort_rows
+from node.store.records import ONCE_KINDS_MAX, KeyKind, RowBatch, Rows, as_keys, between, row, row_key, sort_rows
 
 
 class Bench:
@@ -67,6 +67,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         "FOLD_ROWS_MAX": 50,
     }.items():  # fmt: skip
         monkeypatch.setattr(index_module, name, value)
+
+
+def rows_of(kind: KeyKind, keys: list[bytes], leaf: int, positions: Iterable[int]) -> Rows:
+    batch = RowBatch()
+    for key, position in zip(keys, positions, strict=True):
+        batch.add(kind, key, leaf, position)
+    return batch.rows()
 
 
 def digest(number: int) -> bytes:
