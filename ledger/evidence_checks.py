@@ -1,0 +1,283 @@
+"""The checks themselves: each a function of the case that returns why it holds, or raises why it does not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from consensus.certificates import check_certificate
+from consensus.errors import StrettoError
+from consensus.types import Block, VoteKind
+from ledger import evidence_parts as parts
+from ledger.catalogue import CatalogueHeader
+from ledger.checkpoint import parse_checkpoint
+from ledger.claim import Claim
+from ledger.claim_parts import Media
+from ledger.ed25519 import verify_strict
+from ledger.errors import InvalidStatementSignature, RoleForbids, UnknownMember, WrongConsortium
+from ledger.evidence_case import Case
+from ledger.evidence_manifest import digests_of, format_time
+from ledger.evidence_summary import is_known_format, summarise
+from ledger.genesis import Genesis
+from ledger.merkle import leaf_hash, verify_inclusion
+from ledger.note import parse_note
+from ledger.policy import genesis_policy, parse_policy
+from ledger.statement import check_authority
+
+
+class Refused(StrettoError):
+    """A check failed. Its text is the reason, for people."""
+
+
+class CannotCheck(StrettoError):
+    """A check could not be made. Its text says what is missing."""
+
+
+def _names(genesis: Genesis, member_ids: Iterable[str]) -> str:
+    found = [genesis.member(member_id) for member_id in member_ids]
+    return ", ".join(f"{member.name} ({member.id}, {member.role})" for member in found if member is not None)
+
+
+def check_manifest(case: Case) -> str:
+    """Every file has the digest in the manifest, and the manifest lists every file."""
+    covered = {
+        name: content for name, content in case.files.items() if name not in (parts.MANIFEST, parts.MANIFEST_SIGNATURE)
+    }
+    listed = dict(case.manifest.files)
+    for name, digest in digests_of(covered):
+        if name not in listed:
+            raise Refused(f"{name} is not in the manifest.")
+        if listed[name] != digest:
+            raise Refused(
+                f"{name} was changed after the export: its SHA-256 is {digest.hex()}, the manifest says"
+                f" {listed[name].hex()}."
+            )
+    if tuple(listed) != tuple(covered):
+        raise Refused("The manifest lists other files than the archive holds, or in another order.")
+    return f"The {len(covered)} files have exactly the SHA-256 digests that the manifest lists."
+
+
+def check_genesis(case: Case) -> str:
+    """The one thing that decides whom to believe."""
+    enclosed = case.enclosed_genesis
+    if case.trusted is None:
+        raise CannotCheck(
+            f"No trusted genesis was given. The file brings its own, of {enclosed.name} with SHA-256"
+            f" {enclosed.digest.hex()}: anybody can write one, so compare it with a copy from somebody you trust."
+        )
+    if enclosed.digest != case.trusted.digest:
+        raise Refused(
+            f"The genesis in the file is not the trusted one: it names a consortium {enclosed.name} with SHA-256"
+            f" {enclosed.digest.hex()}, trusted is {case.trusted.name} with SHA-256 {case.trusted.digest.hex()}."
+            " Whoever made this file may have invented its institutions."
+        )
+    return f"The genesis in the file is the trusted one, of {case.trusted.name}, SHA-256 {enclosed.digest.hex()}."
+
+
+def check_exporter(case: Case) -> str:
+    """The manifest's signature by a member of the genesis."""
+    manifest, genesis = case.manifest, case.genesis
+    if manifest.consortium != genesis.digest:
+        raise Refused(f"The manifest is of another consortium, whose genesis has SHA-256 {manifest.consortium.hex()}.")
+    member = genesis.member(manifest.exporter)
+    if member is None:
+        raise Refused(f"The exporter, {manifest.exporter!r}, is not a member of {genesis.name}.")
+    if not verify_strict(member.keys.export, case.files[parts.MANIFEST], case.files[parts.MANIFEST_SIGNATURE]):
+        raise Refused(f"The manifest is not signed by {member.name}, who it says exported this file.")
+    return f"Exported by {member.name} ({member.id}, {member.role}) at {format_time(manifest.exported_ms)}, its clock."
+
+
+def check_statement_form(case: Case) -> str:
+    statement = case.statement
+    return (
+        f"A well-formed {statement.kind.value} statement, SHA-256 {statement.digest.hex()},"
+        f" the issuer's reference {statement.client_ref!r}."
+    )
+
+
+def check_issuer(case: Case) -> str:
+    statement, genesis = case.statement, case.genesis
+    try:
+        member = check_authority(statement, genesis)
+    except WrongConsortium:
+        raise Refused(
+            f"The statement was signed for another consortium, whose genesis has SHA-256 {statement.consortium.hex()}."
+        ) from None
+    except UnknownMember:
+        raise Refused(f"The issuer, {statement.issuer}, is not a member of {genesis.name}.") from None
+    except RoleForbids as error:
+        raise Refused(f"The issuer may not make such statements: {error.value} is not {error.expected}.") from None
+    except InvalidStatementSignature:
+        raise Refused(
+            f"The statement names a key (id {statement.key_id.hex()}) that is not the one the genesis gives"
+            f" {statement.issuer}."
+        ) from None
+    return (
+        f"The issuer is {member.name} ({member.id}, {member.role}), a member who may make such statements;"
+        " the statement names the key that the genesis gives this member."
+    )
+
+
+def check_signature(case: Case) -> str:
+    member = case.genesis.member(case.statement.issuer)
+    assert member is not None, "the issuer was checked before"
+    if not verify_strict(member.keys.statement, case.statement.signed_bytes, case.statement.signature):
+        raise Refused(f"The statement is not signed with the key of {member.name}.")
+    return f"The statement is signed by {member.name} (Ed25519 key {member.keys.statement.hex()})."
+
+
+def check_claim(case: Case) -> str:
+    content, proof = case.statement.content, case.catalogue_proof
+    if isinstance(content, Claim):
+        if proof is not None:
+            raise Refused("The file offers a claim of a catalogue, but the statement is no catalogue.")
+        return f"The signed statement is itself the claim, about {content.title!r}."
+    if proof is None:
+        raise CannotCheck(
+            f"The file is evidence of a catalogue of {content.count} claims as a whole; it offers no single claim."
+        )
+    proof.check(case.files[parts.CLAIM], content.count, content.root)
+    assert case.claim is not None, "a catalogue's claim lies beside its proof"
+    return f"The claim, about {case.claim.title!r}, is number {proof.index} (from 0) of the {content.count} signed."
+
+
+def check_audio(case: Case) -> str:
+    media = case.media
+    if media is None:
+        raise CannotCheck("No audio file was given, so none was compared.")
+    if case.claim is None:
+        raise CannotCheck("The file offers no single claim that could be compared with the audio given.")
+
+    def agrees(listed: Media) -> bool:
+        pairs = ((media.blake3, listed.blake3), (media.sha256, listed.sha256))
+        return all(offered == claimed for offered, claimed in pairs if offered is not None)
+
+    if not any(agrees(listed) for listed in case.claim.media):
+        raise Refused(
+            f"The audio file given is none of the {len(case.claim.media)} that the claim names: its digests are"
+            " different. A copy in another format or with other tags is another file."
+        )
+    compared = " and ".join(name for name, d in (("BLAKE3", media.blake3), ("SHA-256", media.sha256)) if d is not None)
+    return (
+        f"The audio file given is one that the claim names, by its {compared} digest. This compares bytes, not sound."
+    )
+
+
+def check_inclusion(case: Case) -> str:
+    proof = case.log_proof
+    if case.files[parts.CHECKPOINT] != proof.note.encode():
+        raise Refused(f"The {parts.CHECKPOINT} file is not the checkpoint in {parts.LOG_PROOF}.")
+    checkpoint = parse_checkpoint(proof.note.text)
+    verify_inclusion(
+        leaf=leaf_hash(case.statement.digest), index=proof.index, size=checkpoint.size, proof=proof.path,
+        root=checkpoint.root,
+    )  # fmt: skip
+    return (
+        f"The statement is entry {proof.index} (from 0) among the {checkpoint.size} under the checkpoint's root."
+        " Whether to believe that root is the check named checkpoint."
+    )
+
+
+def check_checkpoint(case: Case) -> str:
+    genesis = case.genesis
+    acceptance = genesis_policy(genesis).check(parse_note(case.files[parts.CHECKPOINT]))
+    times = [timestamp_s for _, timestamp_s in acceptance.cosigners]
+    return (
+        f"The log {acceptance.checkpoint.origin} at {acceptance.checkpoint.size} entries is vouched for by"
+        f" {len(acceptance.cosigners)} institutions, {genesis.quorum} are needed:"
+        f" {_names(genesis, (name for name, _ in acceptance.cosigners))}; by their clocks from {_seconds(min(times))}"
+        f" to {_seconds(max(times))}."
+    )
+
+
+def _seconds(timestamp_s: int) -> str:
+    try:
+        return datetime.fromtimestamp(timestamp_s, UTC).replace(tzinfo=None).isoformat() + "Z"
+    except (ValueError, OverflowError, OSError):
+        return f"{timestamp_s} s after 1970"
+
+
+def check_policy(case: Case) -> str:
+    """The policy file is for foreign tools; Stretto derives its own from the genesis."""
+    enclosed, due = parse_policy(case.files[parts.POLICY]), parse_policy(genesis_policy(case.genesis).encode())
+    if enclosed != due:
+        raise Refused("The policy file is not the one that follows from the genesis: other keys, or another quorum.")
+    return "The policy file for other verifiers names exactly the genesis's validators and quorum."
+
+
+def check_finalization(case: Case) -> str:
+    genesis, blocks, certificate = case.genesis, case.blocks, case.finalization
+    for block in blocks:
+        if block.consortium != genesis.digest:
+            raise Refused(f"Block {block.height} is of another consortium.")
+    for parent, child in pairwise(blocks):
+        if child.parent != parent.digest or child.height != parent.height + 1 or child.epoch != parent.epoch:
+            raise Refused(f"Block {child.height} is not the child of block {parent.height}: the chain is broken.")
+    vote, last = certificate.vote, blocks[-1]
+    if vote.kind is not VoteKind.FINALIZE or (vote.epoch, vote.view, vote.height, vote.block) != _identity(last):
+        raise Refused(f"The votes are not to finalize block {last.height}.")
+    check_certificate(certificate, genesis.committee(), verify_strict)
+    validators = genesis.validator_members()
+    signers = [validators[i].id for i in certificate.signers]
+    through = "" if len(blocks) == 1 else f", through its descendant {last.height}"
+    return (
+        f"Block {blocks[0].height} is final{through}: {len(signers)} validators voted so, {genesis.quorum} are needed:"
+        f" {_names(genesis, signers)}."
+    )
+
+
+def _identity(block: Block) -> tuple[int, int, int, bytes]:
+    return (block.epoch, block.view, block.height, block.digest)
+
+
+def check_order(case: Case) -> str:
+    block, header = case.blocks[0], case.payload_header
+    if header.digest not in block.payloads:
+        raise Refused(f"Block {block.height} does not order the payload whose header is in the file.")
+    if (header.consortium, header.epoch) != (block.consortium, block.epoch):
+        raise Refused("The payload is of another consortium or epoch than its block.")
+    case.payload_proof.check(case.statement.digest, header.count, header.root)
+    place = block.payloads.index(header.digest)
+    return (
+        f"The statement is number {case.payload_proof.index} of {header.count} in payload {place} of block"
+        f" {block.height} (counted from 0). Whether that block is final is the check named finalization."
+    )
+
+
+def check_summary(case: Case) -> str:
+    data = case.files[parts.SUMMARY]
+    if not is_known_format(data):
+        raise CannotCheck(f"{parts.SUMMARY} has a layout this program does not know: read the signed files instead.")
+    proof = case.catalogue_proof if isinstance(case.statement.content, CatalogueHeader) else None
+    due = summarise(
+        genesis=case.genesis, statement=case.statement, claim=case.claim, position=proof.index if proof else None,
+        log_index=case.log_proof.index, log_size=parse_checkpoint(case.log_proof.note.text).size,
+        height=case.blocks[0].height, recorded_ms=case.blocks[0].timestamp_ms,
+    )  # fmt: skip
+    if data != due:
+        raise Refused(f"{parts.SUMMARY} does not say what the signed files say.")
+    return f"{parts.SUMMARY} says what the signed files say (SHA-256 {hashlib.sha256(data).hexdigest()})."
+
+
+def check_time(case: Case) -> str:
+    block, manifest = case.blocks[0], case.manifest
+    if manifest.recorded_ms != block.timestamp_ms:
+        raise Refused(
+            f"The manifest says recorded at {format_time(manifest.recorded_ms)}, the block says"
+            f" {format_time(block.timestamp_ms)}."
+        )
+    if manifest.exported_ms + case.genesis.parameters.precision_ms < manifest.recorded_ms:
+        raise Refused("The file says that it was exported before the statement was recorded.")
+    return (
+        f"Recorded at {format_time(block.timestamp_ms)} by block time, exported at"
+        f" {format_time(manifest.exported_ms)} by the exporter's clock. Block time shows the order among this"
+        " consortium's records; it is not legal time."
+    )
+
+
+def check_legal_time(_case: Case) -> str:
+    raise CannotCheck(
+        "The file carries no time-stamp token (RFC 3161) and no public anchor, so it proves no legal time."
+    )

@@ -1,0 +1,214 @@
+"""Checks the files beside it with Python's standard library and the openssl program; nothing of Stretto is needed.
+
+Usage: python3 verify.py [SHA-256 of the genesis file you trust]
+
+Each signed message, key and signature is written to the folder signed/, so that every openssl line can be run by hand.
+It reads only what it must; `stretto evidence verify` is stricter. Every line it prints is one thing that holds.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+HERE = Path(__file__).resolve().parent
+SIGNED = HERE / "signed"
+ED25519_KEY = bytes.fromhex("302a300506032b6570032100")  # what RFC 8410 puts before the 32 bytes of a key
+
+
+def refuse(reason: str) -> NoReturn:
+    sys.exit(f"REFUSED: {reason}")
+
+
+def holds(condition: bool, sentence: str) -> None:
+    if not condition:
+        refuse(f"not so: {sentence}")
+    print(f"ok  {sentence}")
+
+
+def read(name: str) -> bytes:
+    return (HERE / name).read_bytes()
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def is_signed(name: str, key: bytes, message: bytes, signature: bytes) -> bool:
+    """Asks openssl whether `signature` over `message` is by the Ed25519 key `key`."""
+    pem = base64.b64encode(ED25519_KEY + key).decode()
+    files = [SIGNED / f"{name}.{kind}" for kind in ("pem", "msg", "sig")]
+    files[0].write_text(f"-----BEGIN PUBLIC KEY-----\n{pem}\n-----END PUBLIC KEY-----\n")
+    files[1].write_bytes(message)
+    files[2].write_bytes(signature)
+    options = ("-inkey", "-in", "-sigfile")
+    named = [word for option, file in zip(options, files) for word in (option, str(file))]  # noqa: B905
+    line = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", *named]
+    return subprocess.run(line, check=False, capture_output=True).returncode == 0
+
+
+def root_of(entry: bytes, index: int, size: int, path: list[bytes]) -> bytes | None:
+    """Root that an inclusion path leads to (RFC 9162, section 2.1.3.2), or None where its length is wrong."""
+    last, node = size - 1, sha256(b"\x00" + entry)
+    for sibling in path:
+        if last == 0:
+            return None
+        if index & 1 or index == last:
+            node = sha256(b"\x01" + sibling + node)
+            while not index & 1 and index:
+                index, last = index >> 1, last >> 1
+        else:
+            node = sha256(b"\x01" + node + sibling)
+        index, last = index >> 1, last >> 1
+    return node if last == 0 else None
+
+
+def byte_string(data: bytes, at: int) -> tuple[bytes, bytes, int]:
+    """CBOR byte string at `at`: its content, its whole encoding, and where it ends."""
+    head, start = data[at] & 31, at + 1
+    if head >= 24:
+        width = 1 << head - 24
+        head, start = int.from_bytes(data[start : start + width], "big"), start + width
+    return data[start : start + head], data[at : start + head], start + head
+
+
+Member = dict[str, Any]
+
+
+def members_of(genesis: dict[str, Any]) -> tuple[dict[str, Member], list[Member], int]:
+    members = {member["id"]: member for member in genesis["members"]}
+    validators = [member for member in genesis["members"] if member["validator"]]
+    return members, validators, len(validators) - (len(validators) - 1) // 3
+
+
+def check_manifest(members: dict[str, Member]) -> None:
+    manifest = json.loads(read("manifest.json"))
+    wrong = [name for name, digest in manifest["sha256"].items() if sha256(read(name)).hex() != digest]
+    holds(not wrong, f"every file has the SHA-256 that the manifest says{': ' + ', '.join(wrong) if wrong else ''}")
+    covered = {"manifest.json", "manifest.sig", *manifest["sha256"]}
+    for path in sorted(HERE.iterdir()):
+        if path.is_file() and path.name not in covered:
+            print(f"--  not part of this evidence, disregard it: {path.name}")
+    exporter = members[manifest["exporter"]]
+    key = bytes.fromhex(exporter["keys"]["export"])
+    holds(
+        is_signed("manifest", key, read("manifest.json"), read("manifest.sig")),
+        f"the manifest is signed by {exporter['name']}, exported {manifest['exported']}",
+    )
+
+
+def check_statement(members: dict[str, Member], genesis_digest: bytes) -> bytes:
+    """Signature of a COSE_Sign1: 18([protected, {}, content, signature]), RFC 9052 section 4.4."""
+    data = read("statement.cose")
+    protected, protected_encoded, at = byte_string(data, 2)
+    holds(data[:2] == b"\xd2\x84" and data[at : at + 1] == b"\xa0", "the statement is a COSE_Sign1")
+    _content, content_encoded, at = byte_string(data, at + 1)
+    signature, _, end = byte_string(data, at)
+    holds(end == len(data) and genesis_digest in protected, "it was signed for this consortium")
+    message = b"\x84\x6aSignature1" + protected_encoded + b"\x40" + content_encoded
+    issuer = json.loads(read("claim.json"))["statement"]["issuer"]
+    holds(issuer.encode() in protected, f"its issuer is {issuer}")
+    key = bytes.fromhex(members[issuer]["keys"]["statement"])
+    holds(is_signed("statement", key, message, signature), f"it is signed by {members[issuer]['name']}")
+    return sha256(data)
+
+
+def check_catalogue() -> None:
+    if not (HERE / "claim.cbor").exists():
+        return
+    lines = read("catalogue-proof.txt").decode().split("\n")[:-1]
+    index, count = int(lines[1].split()[1]), int(lines[2].split()[1])
+    root = root_of(read("claim.cbor"), index, count, [base64.b64decode(line) for line in lines[3:]])
+    holds(root is not None and root in read("statement.cose"), f"the claim is number {index} of the {count} it signs")
+
+
+def check_log(entry: bytes, genesis: dict[str, Any], validators: list[Member], quorum: int) -> None:
+    head, note = read("proof.tlog-proof").decode().split("\n\n", 1)
+    holds(note.encode() == read("checkpoint"), "the proof is under the checkpoint beside it")
+    text, lines = note.rsplit("\n\n", 1)
+    text += "\n"
+    origin, size, root = text.split("\n")[:3]
+    holds(origin == genesis["origin"], f"the checkpoint is of the log {origin}")
+    signed = {
+        (name, base64.b64decode(line)[:4]): base64.b64decode(line)[4:]
+        for _, name, line in map(str.split, lines.splitlines())
+    }
+    cosigners = []
+    for member in validators:
+        name, key = f"{origin}/{member['id']}", bytes.fromhex(member["keys"]["cosign"])
+        signature = signed.get((name, sha256(f"{name}\n".encode() + b"\x04" + key)[:4]))
+        if signature is not None:
+            (time,) = struct.unpack(">Q", signature[:8])
+            message = f"cosignature/v1\ntime {time}\n{text}".encode()
+            if is_signed(f"cosignature-{member['id']}", key, message, signature[8:]):
+                cosigners.append(member["name"])
+    holds(len(cosigners) >= quorum, f"cosigned by {', '.join(cosigners)}: {len(cosigners)}, needed {quorum}")
+    index, *path = head.split("\n")[1:]
+    found = root_of(entry, int(index.split()[1]), int(size), [base64.b64decode(line) for line in path])
+    holds(found == base64.b64decode(root), f"the statement is entry {index.split()[1]} of the {size} in that log")
+
+
+def check_block(entry: bytes, genesis_digest: bytes, validators: list[Member], quorum: int) -> None:
+    """Layouts: consensus/types.py and ledger/payload.py of Stretto; all integers big-endian."""
+    header = read("payload-header.bin")
+    lines = read("payload-proof.txt").decode().split("\n")[:-1]
+    index, count = int(lines[1].split()[1]), int(lines[2].split()[1])
+    found = root_of(entry, index, count, [base64.b64decode(line) for line in lines[3:]])
+    holds(
+        header[18:50] == genesis_digest and found == header[-36:-4], f"it is statement {index} of {count} in a payload"
+    )
+    blocks = [read(path.name) for path in sorted(HERE.glob("block-*.bin"))]
+    layout = struct.Struct(">16s32sQQQQ32sQH32sH")
+    heads = [layout.unpack_from(block) for block in blocks]
+    body = blocks[0][layout.size :]
+    ordered = [body[i : i + 32] for i in range(0, len(body), 32)]
+    holds(sha256(header) in ordered, f"block {heads[0][4]} orders that payload, block time {heads[0][7]} ms since 1970")
+    linked = all(head[6] == sha256(block) for head, block in zip(heads[1:], blocks[:-1]))  # noqa: B905
+    holds(linked and all(head[1] == genesis_digest for head in heads), f"{len(blocks)} block headers are linked")
+    certificate = read("finalization.bin")
+    vote = struct.Struct(">BQQQ32sH")
+    kind, epoch, view, height, block, votes = vote.unpack_from(certificate)
+    holds(kind == 3 and block == sha256(blocks[-1]), f"the votes are to finalize block {height}")
+    message = b"stretto/vote/v1" + genesis_digest + struct.pack(">QBQQ32s", epoch, kind, view, height, block)
+    names = set()
+    for i in range(votes):
+        voter, signature = struct.unpack_from(">H64s", certificate, vote.size + 66 * i)
+        member = validators[voter]
+        if is_signed(f"finalize-{member['id']}", bytes.fromhex(member["keys"]["consensus"]), message, signature):
+            names.add(member["name"])
+    holds(len(names) >= quorum, f"finalized by {', '.join(sorted(names))}: {len(names)}, needed {quorum}")
+
+
+def main() -> None:
+    genesis_digest = sha256(read("genesis.json"))
+    if len(sys.argv) > 2 or (len(sys.argv) == 2 and not re.fullmatch("[0-9a-f]{64}", sys.argv[1])):
+        sys.exit("usage: python3 verify.py [SHA-256 of the genesis file you trust]")
+    if len(sys.argv) == 2:
+        holds(genesis_digest.hex() == sys.argv[1], "the genesis is the one you trust")
+    SIGNED.mkdir(exist_ok=True)
+    genesis = json.loads(read("genesis.json"))
+    members, validators, quorum = members_of(genesis)
+    check_manifest(members)
+    entry = check_statement(members, genesis_digest)
+    check_catalogue()
+    check_log(entry, genesis, validators, quorum)
+    check_block(entry, genesis_digest, validators, quorum)
+    if len(sys.argv) == 2:
+        print("All of this holds, under the genesis you trust.")
+    else:
+        print("All of this holds, IF the genesis is genuine. Compare its SHA-256 with one from somebody you trust:")
+        print(genesis_digest.hex())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (LookupError, OSError, ValueError, struct.error) as error:
+        refuse(f"a file is missing or malformed: {error!r}")
