@@ -320,9 +320,13 @@ class Demo:
             self._refuse(said, "one byte of the audio flipped", verify_bundle(data, genesis, _media(audio)))
             audio.unlink()
             self._refuse(said, "one byte of the evidence flipped", verify_bundle(_flipped(data), genesis, None))
-            self._refuse(
-                said, "a complete bundle by four invented validators", verify_bundle(forged_bundle(), genesis, None)
-            )
+            claim = build_claim(track, Terms(member="label"), derived_salts(b"forger")).claim
+            forged = forged_bundle(genesis, claim, "label", time.time_ns() // 1_000_000)
+            # Its own genesis finds nothing wrong with it: only whom the verifier trusts makes the difference.
+            alone = verify_bundle(forged, None, None)
+            self._expect(alone.verdict is Verdict.INCOMPLETE, f"the forgery is consistent in itself: {_why(alone)}")
+            against = verify_bundle(forged, genesis, None)
+            self._refuse(said, "a complete bundle by four invented validators", against)
             report = verify_bundle(data, None, None)
             self.result.without_genesis = report.verdict.name.lower()
             self._expect(report.verdict is Verdict.INCOMPLETE, "without a trusted genesis nothing is verified")
