@@ -197,12 +197,20 @@ class NodeClient:
 
     # ---- reading ----
 
-    def statement(self, *, digest: bytes | None = None, index: int | None = None) -> RecordedStatement:
-        """By digest or by leaf index. Raises also: NodeError with code NOT_RECORDED."""
+    def statement(
+        self, *, digest: bytes | None = None, index: int | None = None, min_size: int = 0
+    ) -> RecordedStatement:
+        """By digest or by leaf index. Raises also: NodeError with code NOT_RECORDED.
+
+        min_size: here and below, waits until this node's log has so many leaves: what was final at leaf i at another
+        node is here from size i + 1 on.
+        """
         assert (digest is None) != (index is None), "a statement is asked for by one of the two"
-        request = (
-            pb.GetStatementRequest(digest=digest) if digest is not None else pb.GetStatementRequest(index=index or 0)
-        )
+        request = pb.GetStatementRequest(min_size=min_size)
+        if digest is not None:
+            request.digest = digest
+        else:
+            request.index = index or 0
         return answers.statement_from_wire(self._call(self.stub.GetStatement, request))
 
     def claims_page(self, request: pb.QueryClaimsRequest) -> ClaimsPage:
@@ -216,9 +224,10 @@ class NodeClient:
         iswc: str | None = None,
         statement: bytes | None = None,
         page_size: int = 1000,
+        min_size: int = 0,
     ) -> Iterator[RecordedClaim]:
         """Every claim on an audio file, a recording, a work, or of a statement; oldest first, page after page."""
-        request = pb.QueryClaimsRequest(limit=page_size)
+        request = pb.QueryClaimsRequest(limit=page_size, min_size=min_size)
         if media_digest is not None:
             request.media_digest = media_digest
         elif isrc is not None:
@@ -264,10 +273,15 @@ class NodeClient:
     # ---- evidence ----
 
     def evidence(
-        self, *, statement: bytes | None = None, media_digest: bytes | None = None, position: int | None = None
+        self,
+        *,
+        statement: bytes | None = None,
+        media_digest: bytes | None = None,
+        position: int | None = None,
+        min_size: int = 0,
     ) -> bytes:
         """The bundle that proves one claim. position: which claim of a catalogue, where `statement` names one."""
-        request = pb.GetEvidenceRequest(position=position)
+        request = pb.GetEvidenceRequest(position=position, min_size=min_size)
         if statement is not None:
             request.statement_digest = statement
         elif media_digest is not None:

@@ -19,7 +19,8 @@ from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from consensus.errors import RequestError
-from node.rpc.errors import DeadlinePassed, MalformedRequest, TooManyCalls, internal_status, status_of
+from node.rpc.errors import DeadlinePassed, MalformedRequest, NotReadyYet, TooManyCalls, internal_status, status_of
+from node.store.errors import StoreNotReady
 
 SERVICE: Final = "stretto.v1.Stretto"
 UNARY_SECONDS_MAX: Final = 60.0
@@ -88,6 +89,8 @@ async def answering(method: str, context: Context) -> AsyncIterator[None]:
         yield
     except RequestError as error:
         await abort(context, error)
+    except StoreNotReady:
+        await abort(context, NotReadyYet("store", "not made yet", "a node that has started once", RETRY_CALLS_MS))
     except grpc.aio.AbortError:
         raise
     except Exception:  # noqa: BLE001  the top of every call: logged in full, told without internals
@@ -115,16 +118,42 @@ def unary(method: str, kind: type[_Request], behaviour: Callable[[_Request, Call
 
 
 def server_stream(
-    method: str, kind: type[_Request], behaviour: Callable[[_Request, Call], AsyncIterator[Message]]
+    method: str,
+    kind: type[_Request],
+    behaviour: Callable[[_Request, Call], AsyncIterator[Message]],
+    seconds_max: float | None = None,
 ) -> Handler:
-    """One request in, a stream of messages out; each is written before the next is asked for (back-pressure)."""
+    """One request in, a stream of messages out; each is written before the next is asked for (back-pressure).
+
+    seconds_max: what `behaviour` sees as its deadline where the caller gives none or a longer one.
+    """
 
     async def handle(data: bytes, context: Context) -> None:
         async with answering(method, context):
-            async for message in behaviour(decode(kind, data), Call(context, None)):
+            async for message in behaviour(decode(kind, data), Call(context, seconds_max)):
                 await context.write(message.SerializeToString())
 
     return grpc.unary_stream_rpc_method_handler(handle)
+
+
+def client_stream(
+    method: str, kind: type[_Request], behaviour: Callable[[AsyncIterator[_Request], Call], Awaitable[Message]]
+) -> Handler:
+    """A stream of messages in, one out, within the deadline or UNARY_SECONDS_MAX."""
+
+    async def handle(requests: AsyncIterator[bytes], context: Context) -> bytes:
+        async with answering(method, context):
+            call = Call(context, UNARY_SECONDS_MAX)
+            assert call.seconds is not None, "it always has a cap"
+            try:
+                async with asyncio.timeout(call.seconds):
+                    answer = await behaviour((decode(kind, data) async for data in requests), call)
+            except TimeoutError:
+                raise DeadlinePassed(method, call.seconds) from None
+            return answer.SerializeToString()
+        raise AssertionError("answering() always aborts the call where it swallows an error")
+
+    return grpc.stream_unary_rpc_method_handler(handle)
 
 
 class Turnstile:

@@ -16,6 +16,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from consensus.errors import RequestError
 from ledger import errors as ledger
 from node.mempool import Overloaded
+from node.store.reader import InvalidPage
 
 DOMAIN: Final = "stretto"
 VALUE_CHARS_MAX: Final = 128
@@ -47,12 +48,6 @@ class TooLarge(InvalidRequest):
     """More of something than one call, message or stream may carry."""
 
     code = "TOO_LARGE"
-
-
-class InvalidPage(InvalidRequest):
-    """A page token that this query did not hand out."""
-
-    code = "INVALID_PAGE"
 
 
 class MissingChunks(InvalidRequest):

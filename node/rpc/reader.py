@@ -13,7 +13,8 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +25,17 @@ from grpc_reflection.v1alpha import reflection
 from consensus.errors import LocalError, RequestError
 from ledger.genesis import Genesis, parse_genesis
 from node.config import ConfigError, NodeConfig, load_config
+from node.keys import load_private_key
 from node.logs import configure_logs
-from node.rpc.calls import SERVICE, Handler
+from node.rpc.calls import SERVICE, UNARY_SECONDS_MAX, Handler, client_stream, server_stream, unary
+from node.rpc.evidence import EvidenceService
 from node.rpc.forward import NodeLink
+from node.rpc.reads import ReadService
 from node.rpc.server import CALLS_MAX, SERVER_OPTIONS, STOP_SECONDS, listen
+from node.rpc.tail import LogState, LogTail
+from node.rpc.watch import WatchService
+from node.store.reader import StoreReader
+from protos import stretto_pb2 as pb
 
 HEALTH_SECONDS: Final = 1.0
 """How often health is looked at anew."""
@@ -40,12 +48,27 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> None:
-    """Serves until `stop`. Raises: CannotListen, StoreError."""
+    """Serves until `stop`. Raises: CannotListen, KeyFileError."""
     server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
     link = NodeLink(config.submit_socket)
+    store = StoreReader(config.chain_path, genesis)
+    tail = LogTail(lambda: _log_state(store))
+    reads = ReadService(store, tail, link, genesis=genesis, member=config.member, version=version("stretto"))
+    watch = WatchService(store, tail)
+    evidence = EvidenceService(store, tail, genesis, config.member, load_private_key(config.key_path("export")))
     methods: dict[str, Handler] = {
         "SubmitStatement": link.unary("SubmitStatement"),
         "SubmitStatements": link.stream("SubmitStatements"),
+        "GetStatement": unary("GetStatement", pb.GetStatementRequest, reads.get_statement),
+        "QueryClaims": unary("QueryClaims", pb.QueryClaimsRequest, reads.query_claims),
+        "WatchStatements": server_stream("WatchStatements", pb.WatchStatementsRequest, watch.watch_statements),
+        "GetEvidence": server_stream(
+            "GetEvidence", pb.GetEvidenceRequest, evidence.get_evidence, seconds_max=UNARY_SECONDS_MAX
+        ),
+        "VerifyEvidence": client_stream("VerifyEvidence", pb.VerifyEvidenceRequest, evidence.verify_evidence),
+        "GetCheckpoint": unary("GetCheckpoint", pb.GetCheckpointRequest, reads.get_checkpoint),
+        "GetConsistencyProof": unary("GetConsistencyProof", pb.GetConsistencyProofRequest, reads.get_consistency_proof),
+        "NodeStatus": unary("NodeStatus", pb.NodeStatusRequest, reads.node_status),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     checks = health.aio.HealthServicer()
@@ -54,20 +77,37 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
     port = listen(server, config)
     await server.start()
     _log.info("reader of %s listens at %s:%d", genesis.origin, config.rpc_host, port)
-    watch = asyncio.create_task(_watch_health(checks, link, lambda: True))
+    tasks = [asyncio.create_task(tail.run()), asyncio.create_task(_watch_health(checks, link, store))]
     try:
         await stop.wait()
     finally:
-        watch.cancel()
+        for task in tasks:
+            task.cancel()
         await checks.enter_graceful_shutdown()
         await server.stop(STOP_SECONDS)
         await link.close()
+        evidence.close()
+        store.close()
 
 
-async def _watch_health(checks: health.aio.HealthServicer, link: NodeLink, can_read: Callable[[], bool]) -> None:
+def _log_state(store: StoreReader) -> LogState:
+    with store.snapshot() as snapshot:
+        return LogState(size=snapshot.size, checkpoint=snapshot.latest_checkpoint() or 0)
+
+
+def _can_read(store: StoreReader) -> bool:
+    try:
+        _log_state(store)
+    except LocalError as error:
+        _log.warning("the store cannot be read: %s", error)
+        return False
+    return True
+
+
+async def _watch_health(checks: health.aio.HealthServicer, link: NodeLink, store: StoreReader) -> None:
     """Service "" is SERVING while the store can be read; stretto.v1.Stretto while the node process runs as well."""
     while True:
-        reads = can_read()
+        reads = _can_read(store)
         live = await link.live()
         await checks.set("", _SERVING if reads else _NOT_SERVING)
         whole = reads and live is not None and live.consensus_running

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from consensus.types import EpochParameters, PublicKey
 from ledger.catalogue import Catalogue, build_catalogue
 from ledger.claim import Claim, Media, Subject
@@ -17,6 +19,11 @@ KEY_NAMES = ("consensus", "log", "cosign", "export", "peer", "statement")
 
 def key(member: str, name: str) -> TestKey:
     return TestKey(f"{member}/{name}")
+
+
+def private_key(member: str, name: str) -> Ed25519PrivateKey:
+    """The same key, for a file: TestKey makes it from the SHA-256 of its seed."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"{member}/{name}".encode()).digest())
 
 
 def members() -> tuple[Member, ...]:

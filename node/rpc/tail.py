@@ -1,0 +1,71 @@
+"""Notices that the log has grown: one look at the store every 20 ms while anybody waits, however many wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from node.rpc.errors import NotReadyYet
+
+POLL_SECONDS: Final = 0.02
+"""A snapshot costs some microseconds; this is what a subscriber's news may be late by."""
+
+RETRY_MS: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogState:
+    """size: leaves. checkpoint: size of the latest complete checkpoint; 0 where there is none."""
+
+    size: int
+    checkpoint: int
+
+
+class LogTail:
+    """Waits for a state of the log. One event loop owns it; `run` is the only one that looks at the store."""
+
+    def __init__(self, look: Callable[[], LogState], poll_seconds: float = POLL_SECONDS) -> None:
+        self._look = look
+        self._poll_seconds = poll_seconds
+        self._waiting = 0
+        self._wanted = asyncio.Event()
+        self._looked: asyncio.Future[LogState] = asyncio.get_running_loop().create_future()
+
+    async def until(self, holds: Callable[[LogState], bool]) -> LogState:
+        """The first state seen from now on for which `holds`. Raises: what looking at the store raises."""
+        self._waiting += 1
+        self._wanted.set()
+        try:
+            while True:
+                # Shielded: one caller that goes away must not cancel the look for all.
+                state = await asyncio.shield(self._looked)
+                if holds(state):
+                    return state
+        finally:
+            self._waiting -= 1
+
+    async def reach(self, size: int, seconds: float | None) -> None:
+        """Waits until the log has `size` leaves. Raises: NotReadyYet after `seconds`."""
+        if size == 0 or self._look().size >= size:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self.until(lambda state: state.size >= size)
+        except TimeoutError:
+            raise NotReadyYet("min_size", str(size), "fewer leaves: this node has not got there", RETRY_MS) from None
+
+    async def run(self) -> None:
+        """Looks while anybody waits, for ever. Cancel it to stop."""
+        while True:
+            await self._wanted.wait()
+            await asyncio.sleep(self._poll_seconds)
+            looked, self._looked = self._looked, asyncio.get_running_loop().create_future()
+            if not self._waiting:
+                self._wanted.clear()
+            try:
+                looked.set_result(self._look())
+            except Exception as error:  # noqa: BLE001  every waiter gets it, as if it had looked itself
+                looked.set_exception(error)
+                looked.exception()  # nobody may wait: then it is no news
