@@ -62,10 +62,10 @@ def _print_report(result: Result) -> None:
     say()
     finality = sorted(result.finality_ms)
     left_out = f", {result.left_out} left out" if result.left_out else ""
-    rate = human_bytes(result.bytes / result.hash_s)
+    rate = human_bytes(result.audio_bytes / result.hash_s)
     refused = f"{result.forgeries_refused} of {result.forgeries} refused"
     rows = [
-        ("files", f"{result.files}, {human_bytes(result.bytes)}{left_out}"),
+        ("files", f"{result.files}, {human_bytes(result.audio_bytes)}{left_out}"),
         ("hash rate", f"{rate}/s (BLAKE3, SHA-256, tags, and decoded to see that it is sound)"),
         ("claims on record", f"{result.claims}, in {len(finality)} statements"),
         ("time to finality", f"p50 {result.finality_ms_p50:.0f} ms, max {finality[-1]:.0f} ms"),

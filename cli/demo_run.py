@@ -91,7 +91,7 @@ class Result:
     """Everything the run found out; `document` is the line for programs."""
 
     files: int = 0
-    bytes: int = 0
+    audio_bytes: int = 0
     left_out: int = 0
     hash_s: float = 1.0
     claims: int = 0
@@ -123,7 +123,7 @@ class Result:
         document: dict[str, object] = {
             "ok": self.ok,
             "files": self.files,
-            "bytes": self.bytes,
+            "bytes": self.audio_bytes,
             "claims": self.claims,
             "finality_ms_p50": round(self.finality_ms_p50, 1),
             "nodes": self.nodes,
@@ -201,10 +201,10 @@ class Demo:
                         complain(f"{one.path}: {one.reason}; left out")
                         continue
                     self.result.files += 1
-                    self.result.bytes += one.digests.size_bytes
+                    self.result.audio_bytes += one.digests.size_bytes
                     tracks.setdefault(one.digests.blake3, one)
             self.result.hash_s = max(time.monotonic() - begun, 1e-6)
-            said.append(f"{self.result.files} files, {human_bytes(self.result.bytes)}")
+            said.append(f"{self.result.files} files, {human_bytes(self.result.audio_bytes)}")
         if not tracks:
             raise CliError(f"no audio in {folder}: nothing to put on record", Exit.NO_INPUT)
         return list(tracks.values())
