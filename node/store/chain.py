@@ -237,8 +237,7 @@ class ChainStore:
 
     def cosigned_watermark(self) -> tuple[int, bytes] | None:
         """(size, root) this node cosigned last."""
-        with self._env.read() as txn:
-            return self._watermark(txn)
+        return self._read(View.watermark)
 
     def record_cosigned(self, size: int, root: bytes) -> None:
         """Moves the watermark; a cosignature leaves only after this returned.
@@ -253,7 +252,7 @@ class ChainStore:
             own = bytes(root_at(size, view.tree_hash)) if size <= held else None
             if own != root:
                 raise CheckpointDiffers(self._env.path, size, root, own)
-            signed = self._watermark(txn)
+            signed = view.watermark()
             if signed is not None:
                 extends = signed[0] <= size and root_at(signed[0], view.tree_hash) == signed[1]
                 if not extends:
@@ -306,13 +305,6 @@ class ChainStore:
     def _read(self, read: Callable[[View], T]) -> T:
         with self._env.read() as txn:
             return read(self._view(txn))
-
-    def _watermark(self, txn: lmdb.Transaction) -> tuple[int, bytes] | None:
-        found = txn.get(schema.META_COSIGNED, db=self._tables.meta)
-        if found is None:
-            return None
-        size, root = schema.COSIGNED.unpack(found)
-        return size, root
 
     def _put_counters(self, txn: lmdb.Transaction, counters: Counters, **changed: int) -> None:
         txn.put(schema.META_COUNTERS, replace(counters, **changed).encode(), db=self._tables.meta)

@@ -131,27 +131,10 @@ class Commitment:
 
     def _write_entry(self, entry: Entry, place: _Place) -> bytes:
         """Writes what belongs to an entry; returns its record."""
-        statement = entry.statement
-        content = statement.content
-        self._rows.add(KeyKind.STATEMENT, statement.digest, entry.index)
-        self._rows.add(KeyKind.SIGNED, statement.signed_digest, entry.index)
-        self._rows.add(KeyKind.CLIENT_REF, client_ref_key(statement.issuer, statement.client_ref), entry.index)
-        claim_offset = claim_length = 0
-        if isinstance(content, CatalogueHeader):
-            self._rows.add(KeyKind.CATALOGUE, catalogue_key(statement.issuer, content.root), entry.index)
-            self._write_catalogue(entry, content)
-        else:
-            claim_offset, claim_length = statement.raw.index(statement.body), len(statement.body)
-        keys = [claim.keys for claim in entry.claims]
-        self._rows.add_claims(KeyKind.BLAKE3, [k.blake3 for k in keys], entry.index)
-        self._rows.add_claims(KeyKind.SHA256, [k.sha256 for k in keys], entry.index)
-        self._rows.add_claims(KeyKind.ISRC, [k.isrc for k in keys], entry.index)
-        self._rows.add_claims(KeyKind.ISWC, [k.iswc for k in keys], entry.index)
-        record = EntryRecord(
-            digest=statement.digest, height=entry.height, block_time_ms=entry.block_time_ms,
-            claims_before=self._counters.claims, payload=place.payload, offset=place.offset, length=len(statement.raw),
-            claims=len(entry.claims), claim_offset=claim_offset, claim_length=claim_length, issuer=statement.issuer,
-        )  # fmt: skip
+        entry_rows(self._rows, entry)
+        if isinstance(entry.statement.content, CatalogueHeader):
+            self._write_catalogue(entry, entry.statement.content)
+        record = entry_record(entry, self._counters.claims, place.payload, place.offset)
         self._counters = replace(self._counters, claims=self._counters.claims + len(entry.claims))
         return record.encode()
 
@@ -184,6 +167,33 @@ class Commitment:
     def _append(self, database: Database, items: list[tuple[bytes, bytes]]) -> None:
         with self._txn.cursor(db=database) as cursor:
             cursor.putmulti(items, append=True)
+
+
+def entry_rows(batch: RowBatch, entry: Entry) -> None:
+    """Adds all by which an entry and its claims are found."""
+    statement, index = entry.statement, entry.index
+    batch.add(KeyKind.STATEMENT, statement.digest, index)
+    batch.add(KeyKind.SIGNED, statement.signed_digest, index)
+    batch.add(KeyKind.CLIENT_REF, client_ref_key(statement.issuer, statement.client_ref), index)
+    if isinstance(statement.content, CatalogueHeader):
+        batch.add(KeyKind.CATALOGUE, catalogue_key(statement.issuer, statement.content.root), index)
+    keys = [claim.keys for claim in entry.claims]
+    batch.add_claims(KeyKind.BLAKE3, [k.blake3 for k in keys], index)
+    batch.add_claims(KeyKind.SHA256, [k.sha256 for k in keys], index)
+    batch.add_claims(KeyKind.ISRC, [k.isrc for k in keys], index)
+    batch.add_claims(KeyKind.ISWC, [k.iswc for k in keys], index)
+
+
+def entry_record(entry: Entry, claims_before: int, payload: int, offset: int) -> EntryRecord:
+    """The record of an entry whose statement lies at `offset` of a payload."""
+    statement = entry.statement
+    single = not isinstance(statement.content, CatalogueHeader)
+    return EntryRecord(
+        digest=statement.digest, height=entry.height, block_time_ms=entry.block_time_ms, claims_before=claims_before,
+        payload=payload, offset=offset, length=len(statement.raw), claims=len(entry.claims),
+        claim_offset=statement.raw.index(statement.body) if single else 0,
+        claim_length=len(statement.body) if single else 0, issuer=statement.issuer,
+    )  # fmt: skip
 
 
 def claim_marks(claims: Sequence[bytes]) -> bytes:

@@ -87,6 +87,7 @@ class Index:
     """The index's databases; every method works within the caller's transaction."""
 
     def __init__(self, table: Database, runs: Database, heads: Database) -> None:
+        self.table_database = table
         self._table = table
         self._runs = runs
         self._heads = heads
@@ -128,21 +129,19 @@ class Index:
                 if not cursor.next() or bytes(cursor.key()[: len(prefix)]) != prefix:
                     return
 
-    def waiting(self, txn: lmdb.Transaction) -> Iterator[Rows]:
-        """Rows of every run, also those folded already, run by run."""
-        for number in self._run_numbers(txn):
-            yield rows_from(self._blocks(txn, self._runs, number, FIRST_ROW, None))
-
-    def table(self, txn: lmdb.Transaction) -> Iterator[Rows]:
-        """The table's blocks, in order."""
-        with txn.cursor(db=self._table) as cursor:
-            for value in cursor.iternext(keys=False, values=True):
-                yield rows_from((value,))
-
     def unfolded(self, txn: lmdb.Transaction, state: IndexState) -> Iterator[Rows]:
         """Rows of every run that are not in the table yet, run by run."""
         for head in self._run_heads(txn):
             yield self._unfolded(txn, head, state)
+
+    def audit(self, txn: lmdb.Transaction, state: IndexState) -> Iterator[tuple[int, Rows, Rows]]:
+        """Every run: its number, all its rows, and those that are not in the table yet."""
+        for head in self._run_heads(txn):
+            yield (
+                head.number,
+                rows_from(self._blocks(txn, self._runs, _RUN.pack(head.number), FIRST_ROW, None)),
+                (self._unfolded(txn, head, state)),
+            )
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class View:
 
     def __init__(self, txn: lmdb.Transaction, tables: Tables, path: Path, origin: str) -> None:
         self.txn = txn
-        self._tables = tables
+        self.tables = tables
         self._path = path
         self._origin = origin
         self._open_catalogue: tuple[int, tuple[Digest, ...]] | None = None
@@ -87,7 +87,7 @@ class View:
         )
 
     def meta(self, name: bytes) -> bytes:
-        return bytes(self._present(self.txn.get(name, db=self._tables.meta), f"meta {name.decode()}"))
+        return bytes(self._present(self.txn.get(name, db=self.tables.meta), f"meta {name.decode()}"))
 
     # ---- chain -------------------------------------------------------------------------------------------------------
 
@@ -95,25 +95,25 @@ class View:
         return Block.decode(self.block_bytes(height))
 
     def block_bytes(self, height: int) -> bytes:
-        return bytes(self._present(self._get(self._tables.blocks, height), f"block {height}")[schema.BLOCK_HEAD.size :])
+        return bytes(self._present(self._get(self.tables.blocks, height), f"block {height}")[schema.BLOCK_HEAD.size :])
 
     def size_after(self, height: int) -> tuple[int, int]:
         """Leaves and claims after the block at `height`."""
         leaves, claims = schema.BLOCK_HEAD.unpack_from(
-            self._present(self._get(self._tables.blocks, height), f"block {height}")
+            self._present(self._get(self.tables.blocks, height), f"block {height}")
         )
         return leaves, claims
 
     def finalization(self, height: int) -> Certificate | None:
-        found = self._get(self._tables.finalizations, height)
+        found = self._get(self.tables.finalizations, height)
         return None if found is None else Certificate.decode(bytes(found))
 
     def finalized_at_or_after(self, height: int) -> int | None:
         """Height of the first block from `height` on that has its own finalization."""
-        return self._first(self._tables.finalizations, height)
+        return self._first(self.tables.finalizations, height)
 
     def finalized_at_or_before(self, height: int) -> int | None:
-        with self.txn.cursor(db=self._tables.finalizations) as cursor:
+        with self.txn.cursor(db=self.tables.finalizations) as cursor:
             if cursor.set_range(key(height)) and number(cursor.key()) == height:
                 return height
             return number(cursor.key()) if (cursor.prev() if cursor.key() else cursor.last()) else None
@@ -121,20 +121,20 @@ class View:
     # ---- contents ----------------------------------------------------------------------------------------------------
 
     def blob(self, digest: bytes) -> bytes | None:
-        found = self.txn.get(digest, db=self._tables.blobs)
+        found = self.txn.get(digest, db=self.tables.blobs)
         return None if found is None else bytes(found)
 
     def payload_number(self, digest: bytes) -> int | None:
-        found = self.txn.get(digest, db=self._tables.payload_numbers)
+        found = self.txn.get(digest, db=self.tables.payload_numbers)
         return None if found is None else number(found)
 
     def payload(self, at: int) -> memoryview:
-        return self._present(self._get(self._tables.payloads, at), f"payload {at}")
+        return self._present(self._get(self.tables.payloads, at), f"payload {at}")
 
     # ---- entries -----------------------------------------------------------------------------------------------------
 
     def entry(self, index: int) -> EntryRecord | None:
-        found = self._get(self._tables.entries, index)
+        found = self._get(self.tables.entries, index)
         return None if found is None else EntryRecord.decode(found)
 
     def recorded(self, index: int) -> EntryRecord:
@@ -155,7 +155,7 @@ class View:
         self, kind: KeyKind, full_key: bytes, *, start: tuple[int, int] = (0, 0), runs: bool = True
     ) -> Iterator[tuple[int, int]]:
         """(leaf index, position) that the index has for a key; candidates until the whole key is compared."""
-        return self._tables.index.find(self.txn, row_key(kind, full_key), start=start, runs=runs)
+        return self.tables.index.find(self.txn, row_key(kind, full_key), start=start, runs=runs)
 
     def index_of_statement(self, digest: bytes, *, runs: bool = True) -> int | None:
         for index, _ in self.find(KeyKind.STATEMENT, digest, runs=runs):
@@ -195,7 +195,7 @@ class View:
             )  # fmt: skip
         latest = None
         for at, _ in self.find(KeyKind.RECEIPT, digest, runs=runs):
-            receipt = Receipt.decode(bytes(self._present(self._get(self._tables.receipts, at), f"receipt {at}")))
+            receipt = Receipt.decode(bytes(self._present(self._get(self.tables.receipts, at), f"receipt {at}")))
             latest = receipt if receipt.statement == digest else latest
         return latest
 
@@ -223,7 +223,7 @@ class View:
 
     def claim_in(self, index: int, chunks: tuple[Digest, ...], position: int) -> bytes:
         """Claim at a position of a catalogue: from the nearest mark, over the claims before it."""
-        marks = self._present(self._get(self._tables.marks, index), f"marks of entry {index}")
+        marks = self._present(self._get(self.tables.marks, index), f"marks of entry {index}")
         at = int.from_bytes(marks[position // schema.MARK_CLAIMS * 4 :][:4], "big")
         body = _Body(self, chunks)
         for _ in range(position % schema.MARK_CLAIMS):
@@ -231,16 +231,16 @@ class View:
         return body.read(at + 2, int.from_bytes(body.read(at, 2), "big"))
 
     def chunk(self, digest: Digest) -> memoryview:
-        return self._present(self.txn.get(digest, db=self._tables.blobs), f"chunk {digest.hex()}")
+        return self._present(self.txn.get(digest, db=self.tables.blobs), f"chunk {digest.hex()}")
 
     # ---- log ---------------------------------------------------------------------------------------------------------
 
     def tree_hash(self, level: int, index: int) -> bytes:
-        found = self._get(self._tables.hashes, schema.hash_position(level, index))
+        found = self._get(self.tables.hashes, schema.hash_position(level, index))
         return bytes(self._present(found, f"tree hash at level {level} index {index}"))
 
     def checkpoint_at(self, size: int) -> Checkpoint | None:
-        found = self._get(self._tables.boundaries, size)
+        found = self._get(self.tables.boundaries, size)
         if found is None:
             return None
         _, root = schema.BOUNDARY.unpack(found)
@@ -248,10 +248,10 @@ class View:
 
     def complete_above(self, size: int) -> int | None:
         """The first complete checkpoint of more than `size` leaves."""
-        return self._first(self._tables.complete, size + 1)
+        return self._first(self.tables.complete, size + 1)
 
     def latest_complete(self) -> int | None:
-        with self.txn.cursor(db=self._tables.complete) as cursor:
+        with self.txn.cursor(db=self.tables.complete) as cursor:
             return number(cursor.key()) if cursor.last() else None
 
     def cosignatures(self, size: int) -> tuple[tuple[str, NoteSignature, NoteSignature], ...]:
@@ -261,7 +261,7 @@ class View:
     def lines(self, size: int) -> list[tuple[str, bytes, bytes]]:
         prefix = key(size)
         lines = []
-        with self.txn.cursor(db=self._tables.cosignatures) as cursor:
+        with self.txn.cursor(db=self.tables.cosignatures) as cursor:
             found = cursor.set_range(prefix)
             while found and bytes(cursor.key()[:8]) == prefix:
                 value = bytes(cursor.value())
@@ -269,6 +269,28 @@ class View:
                 lines.append((bytes(cursor.key()[8:]).decode(), value[2:cut], value[cut:]))
                 found = cursor.next()
         return lines
+
+    def watermark(self) -> tuple[int, bytes] | None:
+        """(size, root) this node cosigned last."""
+        found = self.txn.get(schema.META_COSIGNED, db=self.tables.meta)
+        if found is None:
+            return None
+        size, root = schema.COSIGNED.unpack(found)
+        return size, root
+
+    # ---- whole databases, for `stretto store check` ------------------------------------------------------------------
+
+    def items(self, database: Database) -> Iterator[tuple[bytes, bytes]]:
+        with self.txn.cursor(db=database) as cursor:
+            for stored_key, value in cursor:
+                yield bytes(stored_key), bytes(value)
+
+    def get(self, database: Database, stored_key: bytes) -> bytes | None:
+        found = self.txn.get(stored_key, db=database)
+        return None if found is None else bytes(found)
+
+    def entries_in(self, database: Database) -> int:
+        return self.txn.stat(db=database)["entries"]
 
     # ---- inside ------------------------------------------------------------------------------------------------------
 

@@ -181,11 +181,18 @@ class ChainMaker:
             for statements in contents:
                 self.sequence += 1
                 own.append(payload(statements, (parent.height << 20) + self.sequence))
+            view_number = View(parent.view + 1)
             block = Block(
-                consortium=GENESIS.digest, epoch=parent.epoch, view=View(parent.view + 1),
-                height=Height(parent.height + 1), parent_view=parent.view, parent=parent.digest,
-                timestamp_ms=1_700_000_000_000 + parent.height * 100, proposer=ValidatorIndex(0), payloads=tuple(p.digest for p in own),
-            )  # fmt: skip
+                consortium=GENESIS.digest,
+                epoch=parent.epoch,
+                view=view_number,
+                height=Height(parent.height + 1),
+                parent_view=parent.view,
+                parent=parent.digest,
+                timestamp_ms=1_700_000_000_000 + parent.height * 100,
+                proposer=GENESIS.committee().leader(view_number),
+                payloads=tuple(p.digest for p in own),
+            )
             one = apply_block(
                 view,
                 block.height,
