@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.padding import Padding
+from rich.text import Text
+
 from catalog.claims import Terms, TrackClaim, build_claim, derived_salts
-from catalog.digests import hash_file
+from catalog.digests import hash_file, hash_files
 from catalog.examine import Track, examine_all
 from catalog.scan import LeftOut, scan
 from catalog.statements import SignedClaims, sign_claims
@@ -53,11 +56,11 @@ class Narrator:
         seconds = f"{time.monotonic() - begun:5.1f} s"
         self._console.print(f"[green]✓[/] [dim]{seconds}[/]  {title}", markup=True)
         for line in said:
-            self._console.print(f"           {line}", markup=False, style="dim")
+            self._console.print(Padding(Text(line, style="dim"), (0, 0, 0, 11)))
 
     @contextmanager
-    def progress(self, title: str, total: int) -> Iterator[ProgressHandle]:
-        """A step over many files, with a bar, rate and time left."""
+    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar with rate and time left; yields what is told the bytes done, from any thread."""
         from rich.progress import (
             BarColumn,
             DownloadColumn,
@@ -74,16 +77,9 @@ class Narrator:
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._console, transient=True) as bar:
+        with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bar:
             task = bar.add_task(title, total=total)
-            yield ProgressHandle(lambda size: bar.advance(task, size))
-
-
-@dataclass(frozen=True)
-class ProgressHandle:
-    """advance(bytes): may be called from any thread."""
-
-    advance: Callable[[int], None]
+            yield lambda size: bar.advance(task, size)
 
 
 @dataclass(kw_only=True)
@@ -93,6 +89,7 @@ class Result:
     files: int = 0
     audio_bytes: int = 0
     left_out: int = 0
+    hashed_bytes: int = 0
     hash_s: float = 1.0
     claims: int = 0
     finality_ms: list[float] = field(default_factory=list)
@@ -157,8 +154,6 @@ class Demo:
                 genesis = init_devnet(work / "devnet")
                 devnet = load_devnet(work / "devnet")
                 said += [f"{m.name} ({m.role}), keys of its own" for m in genesis.members]
-                for node in devnet.nodes:
-                    node.start()
             self._journey(work, devnet, genesis)
             if self._keep is not None:
                 self._keep_results(work, devnet)
@@ -171,7 +166,9 @@ class Demo:
     def _journey(self, work: Path, devnet: Devnet, genesis: Genesis) -> None:
         tracks = self._listen(work)
         signed = self._sign(devnet, genesis, tracks)
-        with self._say.step("Wait until the four nodes see each other") as said:
+        with self._say.step("Start the four nodes, and wait until they see each other") as said:
+            for node in devnet.nodes:
+                node.start()
             wait_until_up(devnet, list(devnet.nodes))
             said.append("four processes, four stores, libp2p between them (TCP, noise, yamux), gRPC for everybody else")
         self._record(devnet, signed, tracks, genesis)
@@ -191,11 +188,18 @@ class Demo:
                 said += [str(path.relative_to(folder)) for path in render_tracks(folder)]
         found = list(scan([folder]))
         total = sum(path.stat().st_size for path in found if isinstance(path, Path) and path.exists())
+        with self._say.step("Hash every file: BLAKE3 and SHA-256 in one pass") as said:
+            begun = time.monotonic()
+            with self._say.progress("hashing", total) as advance:
+                hashed = [one for one in hash_files(found, advance=advance) if not isinstance(one, LeftOut)]
+            self.result.hashed_bytes = sum(one.size_bytes for one in hashed)
+            self.result.hash_s = max(time.monotonic() - begun, 1e-6)
+            rate = human_bytes(self.result.hashed_bytes / self.result.hash_s)
+            said.append(f"{len(hashed)} files, {human_bytes(self.result.hashed_bytes)}, {rate}/s")
         tracks: dict[bytes, Track] = {}
-        begun = time.monotonic()
-        with self._say.step("Hash every file, and check that it is whole, sound audio") as said:
-            with self._say.progress("hashing", total) as progress:
-                for one in examine_all(found, advance=progress.advance):
+        with self._say.step("Check that each is whole, sound audio, and read its tags") as said:
+            with self._say.progress("checking", total) as advance:
+                for one in examine_all(found, advance=advance):
                     if isinstance(one, LeftOut):
                         self.result.left_out += 1
                         complain(f"{one.path}: {one.reason}; left out")
@@ -203,8 +207,8 @@ class Demo:
                     self.result.files += 1
                     self.result.audio_bytes += one.digests.size_bytes
                     tracks.setdefault(one.digests.blake3, one)
-            self.result.hash_s = max(time.monotonic() - begun, 1e-6)
-            said.append(f"{self.result.files} files, {human_bytes(self.result.audio_bytes)}")
+            same = self.result.files - len(tracks)
+            said.append(f"{self.result.files} tracks" + (f", {same} of them the same bytes as another" if same else ""))
         if not tracks:
             raise CliError(f"no audio in {folder}: nothing to put on record", Exit.NO_INPUT)
         return list(tracks.values())
