@@ -87,6 +87,14 @@ def test_shares_over_the_whole_are_refused(shares: tuple[Share, ...], expected: 
     assert caught.value.field == "shares[1].bps"
 
 
+def test_a_sum_is_found_where_the_first_share_does_not_reach() -> None:
+    lines = share(1, territory="CN"), share(6_000, territory="US"), share(6_000, party=1, territory="Worldwide-CN")
+    shared(*lines[:2])
+    with pytest.raises(MalformedClaim, match="in US, the sum is 12000") as caught:
+        shared(*lines)
+    assert caught.value.field == "shares[2].bps"
+
+
 def test_a_share_of_nobody_and_a_share_said_twice_are_refused() -> None:
     with pytest.raises(MalformedClaim, match=r"shares\[0\].party"):
         shared(share(party=2))

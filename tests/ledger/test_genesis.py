@@ -122,6 +122,7 @@ LABEL_LOG = public_key("label", "log").hex()
         (_set("parameters", value=[]), "parameters"),
         (_set("parameters", "delta_ms", value=0), "parameters.delta_ms"),
         (_set("parameters", "delta_ms", value=True), "parameters.delta_ms"),
+        (_set("parameters", "delta_factor_max", value=True), "parameters.delta_factor_max"),
         (_set("parameters", "delta_ms", value="150"), "parameters.delta_ms"),
         (_set("parameters", "delta_ms", value=10**15), "parameters.delta_ms"),
         (_set("parameters", "delta_s", value=1), "parameters.delta_s"),

@@ -134,10 +134,9 @@ BODY = encode(content())
 HEAD = encode(protected())
 
 
-def long_form(data: bytes) -> bytes:
-    """The byte string with a head one size longer than needed."""
-    head, size = (b"\x59", 2) if len(data) < 256 else (b"\x5a", 4)
-    return head + len(data).to_bytes(size, "big") + data
+def long_form(data: bytes, size: int = 2) -> bytes:
+    """The byte string with a head longer than needed: its length in `size` bytes."""
+    return {2: b"\x59", 4: b"\x5a", 8: b"\x5b"}[size] + len(data).to_bytes(size, "big") + data
 
 
 @pytest.mark.parametrize(
@@ -159,6 +158,8 @@ def long_form(data: bytes) -> bytes:
         (b"\xd2\x84" + encode(HEAD) + b"\xa0\xf6" + VALID[-66:], "content"),
         (b"\xd2\x84" + long_form(HEAD) + VALID[2 + 2 + len(HEAD) :], "protected"),
         (VALID.replace(encode(BODY), long_form(BODY)), "content"),
+        (VALID.replace(encode(BODY), long_form(BODY, 4)), "content"),
+        (VALID.replace(encode(BODY), long_form(BODY, 8)), "content"),
         (VALID[:-66] + b"\x59\x00\x40" + VALID[-64:], "signature"),
         (VALID[:-66] + b"\x58\x3f" + VALID[-63:], "signature"),
         (VALID[:-66] + b"\x58\x41" + VALID[-64:] + b"\x00", "signature"),
