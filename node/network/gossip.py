@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -26,7 +27,7 @@ from libp2p.pubsub.rpc_queue import RpcQueue
 from libp2p.tools.anyio_service.context import background_trio_service
 from libp2p.utils.varint import decode_uvarint_from_stream
 
-from node.network.host import EdgeStream, Host
+from node.network.host import CLOSE_S_MAX, EdgeStream, Host
 from node.network.tally import Tally
 from node.network.transport import StreamBroken
 from node.network.values import FRAME_BYTES_MAX, NetworkSettings, StreamClass
@@ -41,8 +42,9 @@ QUEUE_RPCS_MAX = 256
 """RPCs waiting for one peer before GossipSub drops (stock: 32, silently)."""
 PACE_S_MAX = 0.05
 """Longest a publisher waits for a peer whose queue is half full."""
-MESSAGES_PER_S_MAX = 200
-"""Messages taken from one forwarder a second; what is beyond is dropped unread."""
+MESSAGES_PER_S_MAX = 100
+MESSAGES_BURST_MAX = 500
+"""Messages taken from one forwarder: a second on average, and at once; what is beyond is dropped unread."""
 HOUSEKEEPING_S = 5.0
 RESTART_S = 5.0
 HEARTBEAT_S = 1
@@ -69,14 +71,16 @@ class _Allowance:
         self._left: dict[str, tuple[float, float]] = {}
 
     def take(self, peer_id: str, now_s: float) -> bool:
-        tokens, since = self._left.get(peer_id, (float(MESSAGES_PER_S_MAX), now_s))
-        tokens = min(float(MESSAGES_PER_S_MAX), tokens + (now_s - since) * MESSAGES_PER_S_MAX)
+        tokens, since = self._left.get(peer_id, (float(MESSAGES_BURST_MAX), now_s))
+        tokens = min(float(MESSAGES_BURST_MAX), tokens + (now_s - since) * MESSAGES_PER_S_MAX)
         taken = tokens >= 1.0
         self._left[peer_id] = (tokens - 1.0 if taken else tokens, now_s)
         return taken
 
     def forget_idle(self, now_s: float) -> None:
-        self._left = {peer: each for peer, each in self._left.items() if now_s - each[1] < 1.0}
+        self._left = {
+            peer: each for peer, each in self._left.items() if now_s - each[1] < MESSAGES_BURST_MAX / MESSAGES_PER_S_MAX
+        }
 
 
 class SafePubsub(Pubsub):
@@ -100,6 +104,8 @@ class SafePubsub(Pubsub):
         self._tally = tally
         self._me = host.peer_id
         self._allowance = _Allowance()
+        self._streams_in: set[EdgeStream] = set()
+        self._registering: set[ID] = set()
         super().__init__(
             host.libp2p, router, allowed_topics={self._topic}, max_inbound_rpc_size=RPC_BYTES_MAX, strict_signing=True
         )
@@ -107,7 +113,11 @@ class SafePubsub(Pubsub):
     async def continuously_read_stream(self, stream: INetStream) -> None:
         """Reads RPCs one after the other: a peer that floods waits for itself. Stock starts a task for each message."""
         peer_id = stream.muxed_conn.peer_id
-        reader = _BufferedReader(EdgeStream(stream, self._write_s_max))
+        edge = EdgeStream(stream, self._write_s_max)
+        reader = _BufferedReader(edge)
+        self._streams_in.add(edge)
+        if peer_id not in self.peers:
+            self._schedule_peer_stream_retry(peer_id)  # it gossips again; stock gave it up when it did not
         try:
             while True:
                 size = await decode_uvarint_from_stream(reader)
@@ -120,6 +130,38 @@ class SafePubsub(Pubsub):
             self._tally.malformed += 1
             logger.warning("reset the gossip stream of %s: not protobuf", peer_id)
             raise _Malformed("not protobuf") from error
+        finally:
+            self._streams_in.discard(edge)
+
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        """Opens the stream towards a peer, once: two at a time leave one nobody writes to."""
+        if peer_id not in self._registering:
+            self._registering.add(peer_id)
+            try:
+                await super()._handle_new_peer(peer_id)
+            finally:
+                self._registering.discard(peer_id)
+
+    async def handle_sending_messages(self, peer_id: ID, stream: INetStream, queue: RpcQueue) -> None:
+        """Writes to a peer, and notices when it ended the stream: stock does at the next write, and loses that."""
+        edge = EdgeStream(stream, self._write_s_max)
+
+        async def watch() -> None:
+            with suppress(StreamBroken):
+                await edge.read()
+            if self.peers.get(peer_id) is stream:
+                self._handle_dead_peer(peer_id)  # closes the queue, which ends the writer
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            await super().handle_sending_messages(peer_id, stream, queue)
+            nursery.cancel_scope.cancel()
+        await edge.reset()
+
+    async def end_streams(self) -> None:
+        """Tells the peers that what they send here is read no more."""
+        for edge in list(self._streams_in):
+            await edge.reset()
 
     async def _take_rpc(self, peer_id: ID, data: bytes) -> None:
         rpc = rpc_pb2.RPC()
@@ -267,6 +309,8 @@ class Gossip:
             swarm.notifees[:] = [each for each in swarm.notifees if each in others]
             self._host.libp2p.remove_stream_handler(PROTOCOL)
             pubsub.seen_messages._stop_event.set()  # ends its thread; stop() would wait for it
+            with trio.CancelScope(deadline=trio.current_time() + CLOSE_S_MAX, shield=True):
+                await pubsub.end_streams()
 
     async def _keep_house(self, pubsub: SafePubsub, router: GossipSub) -> None:
         """Forgets what stock keeps: a time per message for ever, and the last thousand messages in full."""

@@ -58,7 +58,9 @@ _quiet = logging.getLogger("libp2p")
 
 def silence_libp2p() -> None:
     """libp2p logs an error for every failed dial and formats addresses, frames and messages: we log what matters."""
-    _quiet.setLevel(logging.CRITICAL + 1)
+    # Some of its modules set their own level.
+    for name in ("libp2p", *(each for each in logging.root.manager.loggerDict if each.startswith("libp2p."))):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     # It calls logging.debug on the root logger, which installs a handler there as a side effect.
     swarm_connection.logging = _quiet.getChild("swarm_connection")  # type: ignore[assignment, attr-defined]
 

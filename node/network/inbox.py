@@ -11,7 +11,7 @@ import trio
 
 from node.network.values import INBOX_BYTES_MAX, INBOX_FRAMES_MAX, Inbound, StreamClass
 
-CHANNEL_FRAMES = 64
+CHANNEL_FRAMES = 16
 """Frames ready for the consumer at once: the most one peer's flood can put before another peer's next frame."""
 
 _Key = tuple[str, StreamClass]
