@@ -1,6 +1,7 @@
 """claim.json: what a clerk reads. Derived from the signed bytes, and checked to be: a summary must not lie.
 
-The layout is versioned, so that a later program still understands an older file.
+Verification derives it again and compares every byte: a later layout is another FORMAT, and a program that writes it
+still derives this one for evidence that has it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from ledger.genesis import Genesis
 from ledger.statement import Statement
 
 FORMAT: Final = "stretto/summary/v1"
-SUMMARY_BYTES_MAX: Final = 262_144
 
 _PERSONAL: Final = frozenset({"name", "isni", "ipi_name", "ipi_base", "operator"})
 """Fields of parties and exhibits that hold 32 bytes where the value is committed instead of open."""
@@ -93,14 +93,3 @@ def summarise(
         "who owns it": "not decided here",
     }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def is_known_format(data: bytes) -> bool:
-    """Whether a summary says it has the layout this program writes."""
-    if len(data) > SUMMARY_BYTES_MAX:
-        return False
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(document, dict) and document.get("format") == FORMAT

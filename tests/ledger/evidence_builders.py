@@ -20,13 +20,13 @@ from consensus.types import (
     VoteKind,
 )
 from ledger.checkpoint import Checkpoint, checkpoint_note, cosignature, log_signature
-from ledger.evidence import build_bundle
+from ledger.evidence import Outcome, Report, Verdict, build_bundle, verify_bundle
 from ledger.evidence_archive import encode_archive, parse_archive
 from ledger.evidence_manifest import digests_of, parse_manifest
 from ledger.evidence_parts import MANIFEST, MANIFEST_SIGNATURE
 from ledger.merkle import Frontier, inclusion_proof
 from ledger.note import Note
-from ledger.statement import parse_statement
+from ledger.statement import parse_statement, sign_statement
 from tests.ledger.builders import (
     FOUR,
     PURPOSES,
@@ -193,8 +193,6 @@ def make_parts(
 
 def consortium_sign(consortium: Consortium, content: Any, *, ref: str = "ref-1", issuer: str = "label") -> bytes:
     """As `Consortium.sign`, with the consortium's own keys (an impostor's are not the real ones)."""
-    from ledger.statement import sign_statement
-
     member = consortium.genesis.member(issuer)
     assert member is not None
     return sign_statement(
@@ -216,3 +214,26 @@ def reseal(data: bytes, changes: Mapping[str, bytes], consortium: Consortium, ex
     return encode_archive(
         {MANIFEST: again, MANIFEST_SIGNATURE: sign_with(consortium, exporter, "export")(again), **files}
     )
+
+
+TRUSTED = make_consortium().genesis
+"""What the verifier trusts in tests."""
+
+
+def outcomes(report: Report, outcome: Outcome) -> set[str]:
+    return {check.name for check in report.checks if check.outcome is outcome}
+
+
+def refused(data: bytes) -> Report:
+    report = verify_bundle(data, TRUSTED, None)
+    assert report.verdict is Verdict.REFUSED
+    assert outcomes(report, Outcome.FAILED)
+    return report
+
+
+def refused_for(data: bytes, name: str, reason: str) -> Report:
+    """Refused, the named check among the failed ones and with words to this effect."""
+    report = refused(data)
+    assert report.check(name).outcome is Outcome.FAILED, report.check(name)
+    assert reason in report.check(name).reason
+    return report
