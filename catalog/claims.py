@@ -193,7 +193,10 @@ def _text(field: str, value: str | None, warnings: list[str]) -> str | None:
     """`value` where it may be recorded; else None, and a warning."""
     if value is None:
         return None
-    if fault := text_fault(value, NAME_CHARACTERS_MAX):
+    fault = text_fault(value, NAME_CHARACTERS_MAX)
+    if "\ufffd" in value:  # what tinytag puts for bytes that are not text in the encoding the tag claims
+        fault = "text in the encoding its tag claims"
+    if fault:
         warnings.append(f"{field} {value[:60]!r} left out: expected {fault}")
         return None
     return value

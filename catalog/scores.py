@@ -74,7 +74,7 @@ ANSWER: Beats = tuple((pitch + 7, length) for pitch, length in SUBJECT)
 
 
 def stretto() -> list[Note]:
-    """Exposition with entries a whole subject apart, then the stretto: four voices, two beats apart, over a pedal."""
+    """Exposition, entry by entry; an episode; then the stretto: four voices two beats apart, over a pedal."""
     beat_s, notes = 0.42, []
     voices = ((0, 0.35), (-5, 0.7), (-12, 0.2), (-24, 0.5))  # soprano, alto (answer a fourth below), tenor, bass
     for entry, (up, pan) in enumerate(voices):
@@ -83,6 +83,10 @@ def stretto() -> list[Note]:
         counter = [(_degree(MINOR, 62, d), 2.0) for d in (4, 3, 2, 1)]
         up, pan = voices[entry]
         notes += _line(counter, start=entry * 8 + 9, beat_s=beat_s, instrument=STRINGS, gain=0.3, pan=pan, up=up)
+    for step, root in enumerate((50, 55, 48, 53, 46, 52, 45, 45)):  # an episode: the tail falls through the fifths
+        tail = [(_degree(MINOR, 74, degree - step), 0.25) for degree in (4, 3, 2, 3)]
+        notes += _line(tail, start=33 + step, beat_s=beat_s, instrument=ORGAN, gain=0.3, pan=0.35)
+        notes += _line([(root, 1)], start=33 + step, beat_s=beat_s, instrument=BASS, gain=0.4, pan=0.5)
     close = 42
     for entry, (up, pan) in enumerate(((12, 0.3), (0, 0.7), (-12, 0.4), (-24, 0.6))):
         notes += _line(SUBJECT, start=close + 2 * entry, beat_s=beat_s, instrument=ORGAN, gain=0.45, pan=pan, up=up)

@@ -15,6 +15,7 @@ from cli.output import (
     human_bytes,
     json_option,
     node_option,
+    outcome_cell,
     print_json,
     print_table,
     printable,
@@ -154,14 +155,6 @@ def _print_json(report: Report) -> None:
 
 
 def _print(report: Report) -> None:
-    from rich.text import Text
-
-    from ledger.evidence import Outcome
-
-    styles = {Outcome.PASSED: ("passed", "green"), Outcome.FAILED: ("FAILED", "bold red")}
-    rows = []
-    for check in report.checks:
-        word, style = styles.get(check.outcome, ("not checked", "yellow"))
-        rows.append((check.name, Text(word, style=style), check.reason))
+    rows = [(check.name, outcome_cell(check.outcome.name), check.reason) for check in report.checks]
     print_table(("check", "outcome", "reason"), rows)
     say(f"{report.verdict.name}")

@@ -14,6 +14,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.text import Text
+
 
 class Exit(IntEnum):
     """How `stretto` ends. 64 and up are the meanings of BSD's sysexits.h."""
@@ -152,6 +154,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+
+
+def outcome_cell(outcome: str) -> Text:
+    """PASSED, FAILED or NOT_CHECKED as a coloured cell; failures stay loud without colour."""
+    from rich.text import Text
+
+    word, style = {"PASSED": ("passed", "green"), "FAILED": ("FAILED", "bold red")}.get(
+        outcome, ("not checked", "yellow")
+    )
+    return Text(word, style=style)
 
 
 # ---- shared options --------------------------------------------------------------------------------------------------

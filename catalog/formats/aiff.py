@@ -65,7 +65,7 @@ def _walk(file: BinaryIO, size: int) -> tuple[_Common, tuple[int, int]]:
                 f"{TRUNCATED}: its {name.decode('latin-1').strip()!r} chunk needs {at + 8 + length - size} more bytes"
             )
         if name == b"COMM":
-            common = _parse_common(read_exactly(file, length, "its format"))
+            common = _parse_common(read_exactly(file, min(length, 22), "its format"))
         elif name == b"SSND" and length >= 8:
             offset = int.from_bytes(read_exactly(file, 8, "its audio")[:4], "big")
             sound = (at + 16 + offset, length - 8 - offset)

@@ -11,6 +11,8 @@ from catalog.formats.pcm import digest_samples
 
 _UNKNOWN = 0xFFFFFFFF
 _CHUNKS_MAX = 4096
+_FORMAT_BYTES_MAX = 40
+"""WAVEFORMATEXTENSIBLE; what follows it concerns codecs we do not decode."""
 _PCM, _FLOAT, _EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
 
 
@@ -77,7 +79,7 @@ def _walk(file: BinaryIO, size: int) -> tuple[_Format, int, int, int]:
                 f"{TRUNCATED}: its {name.decode('latin-1').strip()!r} chunk needs {at + 8 + length - size} more bytes"
             )
         if name == b"fmt ":
-            format_ = _parse_format(read_exactly(file, length, "its format"))
+            format_ = _parse_format(read_exactly(file, min(length, _FORMAT_BYTES_MAX), "its format"))
         elif name == b"fact" and length >= 4:
             fact = int.from_bytes(read_exactly(file, 4, "its fact chunk"), "little")
         elif name == b"ds64" and length >= 16:

@@ -69,6 +69,12 @@ def test_a_pipe_in_the_files_place_cannot_hang_us(tmp_path: Path) -> None:
         hash_file(tmp_path / "song")
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that root cannot read either: Linux")
+def test_a_file_whose_reading_fails_is_left_out_with_the_systems_reason() -> None:
+    with pytest.raises(LeftOut, match="input/output error"):
+        hash_file(Path("/proc/self/mem"))
+
+
 def test_a_vanished_file_is_left_out_in_its_place(tmp_path: Path) -> None:
     for name in "ac":
         (tmp_path / name).write_bytes(name.encode())
