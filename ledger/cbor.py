@@ -121,8 +121,11 @@ def _decode_at(data: bytes, at: int, depth: int) -> tuple[CborValue, int]:
     at += 1
     if argument >= 24 and major != 7:
         argument, at = _decode_argument(data, at, argument)
-    if major in (2, 3):
-        return _decode_string(data, start, at, at + argument, major == 3)
+    if major == 3 or major == 2:  # noqa: PLR1714 (half of all items; a set costs more)
+        end = at + argument
+        if end > len(data):
+            raise _refused(data, start, f"{argument} bytes of string, only {len(data) - at} follow")
+        return (data[at:end] if major == 2 else _decode_text(data, start, at, end)), end
     if major == 0:
         return argument, at
     if major == 1:
@@ -154,13 +157,9 @@ def _decode_argument(data: bytes, at: int, info: int) -> tuple[int, int]:
     return argument, end
 
 
-def _decode_string(data: bytes, start: int, at: int, end: int, is_text: bool) -> tuple[CborValue, int]:
-    if end > len(data):
-        raise _refused(data, start, f"{end - at} bytes of string, only {len(data) - at} follow")
-    if not is_text:
-        return data[at:end], end
+def _decode_text(data: bytes, start: int, at: int, end: int) -> str:
     try:
-        return data[at:end].decode(), end
+        return data[at:end].decode()
     except UnicodeDecodeError:
         raise _refused(data, start, "text in UTF-8") from None
 

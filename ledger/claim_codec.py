@@ -118,7 +118,8 @@ def struct(made: type[T], codecs: Mapping[str, Codec[Any]]) -> Codec[T]:
     )
     required = tuple(name for name in codecs if name not in defaults)
     readers = {name: codec.read for name, codec in codecs.items()}
-    absent = object()
+    # No codec reads None or an empty tuple: only these can be written out where they should be left out.
+    spoken_defaults = {name: default for name, default in defaults.items() if default is not None and default != ()}
 
     def read(value: CborValue) -> T:
         if type(value) is not dict:
@@ -132,7 +133,7 @@ def struct(made: type[T], codecs: Mapping[str, Codec[Any]]) -> Codec[T]:
                 found[key] = reader(item)
             except MalformedClaim as error:
                 raise error.within(key) from None
-            if found[key] == defaults.get(key, absent):
+            if key in spoken_defaults and found[key] == spoken_defaults[key]:
                 raise MalformedClaim(key, item, "the field left out, where it says what its absence says")
         for name in required:
             if name not in found:

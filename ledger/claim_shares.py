@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -87,11 +87,15 @@ def sum_fault(shares: Sequence[ShareLine]) -> tuple[int, str] | None:
     return None
 
 
-def _over_whole(shares: Sequence[ShareLine], indices: Iterable[int]) -> tuple[int, int, str] | None:
+def _over_whole(shares: Sequence[ShareLine], indices: Sequence[int]) -> tuple[int, int, str] | None:
     """First share that lifts some country over the whole: (its index, the sum there, that country)."""
     cells: list[tuple[int, int]] = [(_WORLD, 0)]
+    left = sum(shares[i].bps for i in indices)
     for i in indices:
         mask, bps = _mask(shares[i].territory), shares[i].bps
+        # Countries that the shares still to come cannot lift over the whole need no further look.
+        cells = [cell for cell in cells if cell[1] + left > WHOLE_BPS]
+        left -= bps
         split: list[tuple[int, int]] = []
         for countries_mask, total in cells:
             inside, outside = countries_mask & mask, countries_mask & ~mask
