@@ -43,6 +43,7 @@ def demo_command(audio: Path | None, keep: Path | None, *, as_json: bool) -> int
     narrator = Narrator(quiet=as_json)
     # `kill` and a closed terminal must leave no node behind either: both end the run as Ctrl-C does.
     if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
         signal.signal(signal.SIGTERM, _interrupt)
         signal.signal(signal.SIGHUP, _interrupt)
     result = Demo(audio=audio, keep=keep, narrator=narrator).run()

@@ -93,20 +93,30 @@ class DevnetNode:
 
     def stop(self, *, kill: bool = False) -> bool:
         """Ends the node, gently or (kill) as a power cut would. Gives whether it ran."""
+        if not self.send_signal(signal.SIGKILL if kill else signal.SIGTERM):
+            return False
+        self.wait_end()
+        return True
+
+    def send_signal(self, number: signal.Signals) -> bool:
+        """Sends a signal to the running node; gives whether it runs."""
         pid = self.pid()
         if pid is None:
             return False
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+            os.kill(pid, number)
+        return True
+
+    def wait_end(self) -> None:
+        """Waits until the node has ended; ends it hard after STOP_S."""
+        pid = self.pid()
         deadline = time.monotonic() + STOP_S
-        while self._alive(pid):
+        while pid is not None and self._alive(pid):
             if time.monotonic() > deadline:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                self.send_signal(signal.SIGKILL)
                 deadline += STOP_S
             time.sleep(0.02)
         self._pid_path.unlink(missing_ok=True)
-        return True
 
     def _alive(self, pid: int) -> bool:
         with contextlib.suppress(ChildProcessError):
@@ -145,7 +155,11 @@ class Devnet:
 
     def stop(self) -> tuple[str, ...]:
         """Ends every running node; gives whose ran."""
-        return tuple(node.member for node in self.nodes if node.stop())
+        # All at once: each takes a moment to close its stores.
+        running = [node for node in self.nodes if node.send_signal(signal.SIGTERM)]
+        for node in running:
+            node.wait_end()
+        return tuple(node.member for node in running)
 
 
 def _environment() -> dict[str, str]:
