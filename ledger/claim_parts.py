@@ -100,7 +100,7 @@ class Commitment:
     """Stands for personal data that is not in the record: HMAC-SHA256(salt, value), 32 bytes.
 
     Who holds salt and value (the opening) can show what was committed; once every copy of the salt is erased, nobody
-    can find the value by trying names (research/evidence.md, section 3.4).
+    can find the value by trying names (EDPB Guidelines 02/2025: a plain hash is no cure).
     """
 
     digest: bytes
@@ -337,7 +337,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exhibit:
-    """Something that supports the claim and where it came from: the custody a court asks about (evidence.md, 1.2)."""
+    """Something that supports the claim and where it came from: custody, which courts ask about (Online Litigation Rules 2021, 18)."""
 
     kind: ExhibitKind
     sha256: bytes

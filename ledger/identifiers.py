@@ -1,4 +1,4 @@
-"""The industry's identifiers: their forms and check digits (research/evidence.md, section 3.2).
+"""The industry's identifiers: their forms and check digits.
 
 A record holds each in its canonical form, without separators. People write them in many ways: `Scheme.parse` takes
 those and gives the canonical one. A wrong form or check digit is refused, naming the digit that would be right. An

@@ -25,7 +25,9 @@ FOUR = (("label", Role.LABEL), ("court", Role.COURT), ("society", Role.SOCIETY),
 
 def private_key(member: str, purpose: str) -> Ed25519PrivateKey:
     """The same key for the same words, always."""
-    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"stretto test key {member} {purpose}".encode()).digest())
+    return Ed25519PrivateKey.from_private_bytes(
+        hashlib.sha256(f"stretto test key {member} {purpose}".encode()).digest()
+    )
 
 
 def public_key(member: str, purpose: str) -> PublicKey:

@@ -10,7 +10,7 @@ from ledger.errors import InvalidIdentifier
 from ledger.identifiers import GRID, IPI_BASE, IPI_NAME, ISNI, ISRC, ISWC, LEI, UPC, Scheme, isrc_warning
 
 # ISRC, ISNI, GRid, EAN, LEI: python-stdnum's documentation. ISWC and IPI: django-music-publisher and the CWR sample of
-# music-metadata-edi (research/evidence.md, section 3.2).
+# music-metadata-edi.
 PUBLISHED = [
     (ISRC, "USSKG1912345"),
     (ISRC, "QZES71982312"),
