@@ -158,6 +158,13 @@ class NodeClient:
     def close(self) -> None:
         self._channel.close()
 
+    def wait_until_reachable(self, seconds: float) -> None:
+        """Returns once the node accepts connections. Raises: NodeUnreachable."""
+        try:
+            grpc.channel_ready_future(self._channel).result(seconds)
+        except grpc.FutureTimeoutError:
+            raise NodeUnreachable(self.address, f"nothing within {seconds:g} s") from None
+
     # ---- submitting ----
 
     def submit(self, statement: bytes, chunks: Sequence[bytes] = (), *, wait: bool = True) -> SubmissionResult:
@@ -376,7 +383,7 @@ class _Outbox:
         with self._lock:
             self._attempt += 1
             self._again = deque(self._unsettled.values())
-            self._copies = Counter(self._unsettled)
+            self._copies = Counter(self._unsettled.keys())
             attempt = self._attempt
         while (submission := self._next(attempt)) is not None:
             yield submission

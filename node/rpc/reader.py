@@ -83,6 +83,7 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
     finally:
         for task in tasks:
             task.cancel()
+        tail.stop()
         await checks.enter_graceful_shutdown()
         await server.stop(STOP_SECONDS)
         await link.close()

@@ -30,11 +30,15 @@ class LogTail:
         self._look = look
         self._poll_seconds = poll_seconds
         self._waiting = 0
+        self._stopped = False
         self._wanted = asyncio.Event()
         self._looked: asyncio.Future[LogState] = asyncio.get_running_loop().create_future()
 
     async def until(self, holds: Callable[[LogState], bool]) -> LogState:
-        """The first state seen from now on for which `holds`. Raises: what looking at the store raises."""
+        """The first state seen from now on for which `holds`.
+
+        Raises: what looking at the store raises; NotReadyYet once it was stopped.
+        """
         self._waiting += 1
         self._wanted.set()
         try:
@@ -56,11 +60,20 @@ class LogTail:
         except TimeoutError:
             raise NotReadyYet("min_size", str(size), "fewer leaves: this node has not got there", RETRY_MS) from None
 
+    def stop(self) -> None:
+        """Ends all waiting, so that a process which stops need not wait for subscribers that never end."""
+        self._stopped = True
+        if not self._looked.done():
+            self._looked.set_exception(NotReadyYet("node", "stopping", "a node that runs", RETRY_MS))
+            self._looked.exception()  # nobody may wait: then it is no news
+
     async def run(self) -> None:
-        """Looks while anybody waits, for ever. Cancel it to stop."""
-        while True:
+        """Looks while anybody waits, until `stop`."""
+        while not self._stopped:
             await self._wanted.wait()
             await asyncio.sleep(self._poll_seconds)
+            if self._stopped:
+                return
             looked, self._looked = self._looked, asyncio.get_running_loop().create_future()
             if not self._waiting:
                 self._wanted.clear()

@@ -47,11 +47,10 @@ class HeldIntake:
                 raise Overloaded("statements", "full", "room", retry_after_ms=10)
             self.batches.append(len(batch))
             for submitted in batch:
+                on_result(accepted(submitted.statement.digest))
                 self.taken.append(submitted)
                 self._waiting.append((submitted, on_result))
             self._arrived.notify_all()
-        for submitted in batch:
-            on_result(accepted(submitted.statement.digest))
 
     def status(self) -> NodeLive:
         return LIVE

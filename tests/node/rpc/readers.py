@@ -24,13 +24,16 @@ class ReaderProcess:
         self.port = _free_port()
         self.address = f"{host}:{self.port}"
         make_node_folder(folder, self.address, extra_config)
-        command = [sys.executable, "-m", "node.rpc.reader", "--config", str(folder / "config.toml")]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-        )
+        self.start()
         if wait:
             with grpc.insecure_channel(self.address) as channel:
                 grpc.channel_ready_future(channel).result(START_S)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "node.rpc.reader", "--config", str(self.folder / "config.toml")]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
 
     @property
     def chain_path(self) -> Path:

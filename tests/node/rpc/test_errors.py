@@ -38,7 +38,7 @@ def details(error: RequestError) -> dict[str, object]:
 
 
 def every_request_error() -> list[type[RequestError]]:
-    """All subclasses in ledger and node, whatever module they live in."""
+    """All subclasses in ledger and node that a caller may meet: all but the network's, which speaks to peers."""
     for package in (ledger, node):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if ".evidence_files" not in module.name:
@@ -46,7 +46,7 @@ def every_request_error() -> list[type[RequestError]]:
     found, queue = [], [RequestError]
     while queue:
         for cls in queue.pop().__subclasses__():
-            if cls.__module__.partition(".")[0] in ("ledger", "node"):
+            if cls.__module__.startswith(("ledger.", "node.")) and not cls.__module__.startswith("node.network."):
                 found.append(cls)
             queue.append(cls)
     return found

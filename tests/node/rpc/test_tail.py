@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from node.rpc.calls import Turnstile
-from node.rpc.errors import TooManyCalls
+from node.rpc.errors import NotReadyYet, TooManyCalls
 from node.rpc.tail import LogState, LogTail
 
 
@@ -102,6 +102,29 @@ def test_failed_look_reaches_those_who_wait_and_the_next_look_is_made() -> None:
             await tail.until(lambda state: state.size > 0)
         log.broken, log.size = None, 1
         assert (await tail.until(lambda state: state.size > 0)).size == 1
+
+    run(scenario)
+
+
+def test_stop_ends_waiting_now_and_later() -> None:
+    async def scenario(log: Log, tail: LogTail) -> None:
+        waiting = asyncio.create_task(tail.until(lambda state: state.size > 0))
+        await turns(5)
+        tail.stop()
+        for late in (waiting, tail.until(lambda state: state.size > 0)):
+            with pytest.raises(NotReadyYet, match="stopping"):
+                await late
+
+    run(scenario)
+
+
+def test_reach_returns_at_the_size_and_gives_up_after_its_time() -> None:
+    async def scenario(log: Log, tail: LogTail) -> None:
+        log.size = 5
+        await tail.reach(5, seconds=0)
+        assert log.looks == 1
+        with pytest.raises(NotReadyYet, match="min_size"):
+            await tail.reach(6, seconds=0)
 
     run(scenario)
 
