@@ -337,7 +337,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exhibit:
-    """Something that supports the claim and where it came from: custody, which courts ask about (Online Litigation Rules 2021, 18)."""
+    """Something that supports the claim, and its custody (Online Litigation Rules of China's courts, 2021, art. 18)."""
 
     kind: ExhibitKind
     sha256: bytes
