@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
 
 import lmdb
 
-from node.store.errors import StoreCorrupt, StoreFull, StoreLocked, StoreMisused, StoreNotReady
+from node.store.errors import DiskFailed, StoreCorrupt, StoreFull, StoreLocked, StoreMisused, StoreNotReady
 
 if TYPE_CHECKING:
     Database: TypeAlias = lmdb._Database
@@ -34,6 +34,8 @@ READERS_MAX: Final = 1024
 _HEADROOM: Final = 0.75
 """The map grows before a write once the file fills more of it than this."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+PROBE_BYTES: Final = 2**26
+"""More than any one transaction writes; with less room than this a disk counts as full."""
 LIB_VERSION: Final = 0
 """LMDB 0.9 and its data format 1, whatever LMDB_DEFAULTLIB_VERSION says."""
 
@@ -203,5 +205,21 @@ def raise_translated(path: Path, error: BaseException) -> None:
                 raise StoreFull(path, os.strerror(code)) from error
             if code == errno.ENOENT:
                 raise StoreNotReady(path) from error
+            if code == errno.EIO:
+                # What LMDB makes of a write that came out short: the disk may be full, or broken.
+                raise (StoreFull(path, "a write came out short") if _is_full(path) else DiskFailed(path)) from error
         case _:
             pass
+
+
+def _is_full(path: Path) -> bool:
+    """Whether less than PROBE_BYTES can be written beside the store, for whatever reason (disk, quota, limit)."""
+    probe = path / "probe.tmp"
+    try:
+        with probe.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, PROBE_BYTES)
+    except OSError as error:
+        return error.errno in _FULL
+    finally:
+        probe.unlink(missing_ok=True)
+    return False

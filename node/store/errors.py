@@ -69,6 +69,17 @@ class StoreFull(StoreError):
         self.reason = reason
 
 
+class DiskFailed(StoreError):
+    """The disk under the store reports an error. What was written last is not acknowledged."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path,
+            "the disk reports an input/output error; the node must stop. See the kernel's log, replace the disk, then "
+            "restore a backup or fetch the log from the peers into an empty data folder",
+        )
+
+
 class StoreCorrupt(StoreError):
     """The store contradicts itself or cannot be read. what: the record. reason: one clause."""
 

@@ -134,14 +134,11 @@ class Index:
         for head in self._run_heads(txn):
             yield self._unfolded(txn, head, state)
 
-    def audit(self, txn: lmdb.Transaction, state: IndexState) -> Iterator[tuple[int, Rows, Rows]]:
-        """Every run: its number, all its rows, and those that are not in the table yet."""
+    def audit(self, txn: lmdb.Transaction, state: IndexState) -> Iterator[tuple[int, int, Rows, Rows]]:
+        """Every run: its number, how many rows it should have, those it has, and of these those not in the table."""
         for head in self._run_heads(txn):
-            yield (
-                head.number,
-                rows_from(self._blocks(txn, self._runs, _RUN.pack(head.number), FIRST_ROW, None)),
-                (self._unfolded(txn, head, state)),
-            )
+            rows = rows_from(self._blocks(txn, self._runs, _RUN.pack(head.number), FIRST_ROW, None))
+            yield head.number, head.rows, rows, self._unfolded(txn, head, state)
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 

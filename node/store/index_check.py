@@ -21,7 +21,9 @@ def check_rows(view: View, expected: RowTally) -> str:
     if table_rows != state.table_rows:
         raise Contradiction("index table", f"{table_rows} rows are there, {state.table_rows} were folded")
     folded: list[Rows] = []
-    for number, rows, waiting in index.audit(txn, state):
+    for number, count, rows, waiting in index.audit(txn, state):
+        if len(rows) != count:
+            raise Contradiction(f"index run {number}", f"has {len(rows)} rows, {count} were written")
         _check_sorted(f"index run {number}", rows)
         stored.add(waiting)
         folded.append(rows[~np.isin(as_keys(rows), as_keys(waiting), assume_unique=True)])
