@@ -1,4 +1,4 @@
-"""Notices that the log has grown: one look at the store every 20 ms while anybody waits, however many wait."""
+"""Notices that the log has grown: one look at the store now and then while anybody waits, however many wait."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Final
 from node.rpc.errors import NotReadyYet
 
 POLL_SECONDS: Final = 0.02
-"""A snapshot costs some microseconds; this is what a subscriber's news may be late by."""
+"""Between two looks while something happens: what a subscriber's news may be late by."""
+IDLE_FACTOR: Final = 5
+IDLE_LOOKS: Final = 250
+"""After so many looks without news (5 s) and without anybody new who waits, looks become that much rarer."""
 
 RETRY_MS: Final = 500
 
@@ -31,6 +34,8 @@ class LogTail:
         self._poll_seconds = poll_seconds
         self._waiting = 0
         self._stopped = False
+        self._last: LogState | None = None
+        self._looks_without_news = 0
         self._wanted = asyncio.Event()
         self._looked: asyncio.Future[LogState] = asyncio.get_running_loop().create_future()
 
@@ -40,6 +45,7 @@ class LogTail:
         Raises: what looking at the store raises; NotReadyYet once it was stopped.
         """
         self._waiting += 1
+        self._looks_without_news = 0
         self._wanted.set()
         try:
             while True:
@@ -71,14 +77,18 @@ class LogTail:
         """Looks while anybody waits, until `stop`."""
         while not self._stopped:
             await self._wanted.wait()
-            await asyncio.sleep(self._poll_seconds)
+            idle = self._looks_without_news >= IDLE_LOOKS
+            await asyncio.sleep(self._poll_seconds * (IDLE_FACTOR if idle else 1))
             if self._stopped:
                 return
             looked, self._looked = self._looked, asyncio.get_running_loop().create_future()
             if not self._waiting:
                 self._wanted.clear()
             try:
-                looked.set_result(self._look())
+                state = self._look()
+                self._looks_without_news = 0 if state != self._last else self._looks_without_news + 1
+                self._last = state
+                looked.set_result(state)
             except Exception as error:  # noqa: BLE001  every waiter gets it, as if it had looked itself
                 looked.set_exception(error)
                 looked.exception()  # nobody may wait: then it is no news

@@ -82,6 +82,35 @@ def test_all_who_wait_share_the_looks_and_each_gets_its_state() -> None:
     run(scenario)
 
 
+def test_looks_become_rare_without_news_and_frequent_with_the_next_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def record(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    async def main() -> None:
+        log = Log()
+        tail = LogTail(log.look, poll_seconds=1)
+        running = asyncio.create_task(tail.run())
+        waiting = asyncio.create_task(tail.until(lambda state: state.size > 0))
+        while len(slept) < 300:
+            await sleep(0)
+        assert (slept[0], slept[-1]) == (1, 5)
+        other = asyncio.create_task(tail.until(lambda state: state.size > 0))
+        looks = len(slept)
+        while len(slept) < looks + 3:
+            await sleep(0)
+        assert slept[-1] == 1
+        log.size = 1
+        await asyncio.gather(waiting, other)
+        running.cancel()
+
+    monkeypatch.setattr("node.rpc.tail.asyncio.sleep", record)
+    asyncio.run(main())
+
+
 def test_one_who_leaves_does_not_take_the_others_along() -> None:
     async def scenario(log: Log, tail: LogTail) -> None:
         leaves, stays = (asyncio.create_task(tail.until(lambda state: state.size > 0)) for _ in range(2))
