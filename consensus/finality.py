@@ -41,7 +41,7 @@ def accept(state: State, certificate: Certificate, *, is_verified: bool = False,
             state.prune(vote.view)
     elif vote.kind is VoteKind.NOTARIZE and vote.block not in state.tree.blocks:
         due_ms = state.now_ms + state.committee.parameters.delta_ms // BLOCK_GRACE_DIVISOR
-        state.requests.want_block(vote.block, vote.view, state.without_me(certificate.signers), due_ms)
+        state.requests.want_block(vote.block, vote.view, state.ask_order(certificate.signers), due_ms)
     state.enter(View(vote.view + 1))
     if vote.kind is VoteKind.NOTARIZE:
         finalize(state, vote.view)
@@ -115,7 +115,7 @@ def follow(state: State) -> None:
                 state.settled_view = block.view
         lacking = [block for block in path.blocks if state.payloads.missing(block)]
         for block in lacking:
-            holders = state.without_me(certificate.signers)
+            holders = state.ask_order(certificate.signers)
             state.requests.want_payloads(block.digest, block.view, holders, state.now_ms)
         may_commit = may_commit and not lacking
         if may_commit:
@@ -128,7 +128,7 @@ def _ask_for_path(state: State, certificate: Certificate) -> None:
     """One block is asked for by digest; a longer gap also as a chain, which only those answer who committed it."""
     assert state.missing_final is not None, "asked only where a block lacks"
     delta_ms = state.committee.parameters.delta_ms
-    holders = state.without_me(certificate.signers)
+    holders = state.ask_order(certificate.signers)
     is_long = certificate.vote.height > state.tree.head.height + 1
     grace_ms = state.now_ms + delta_ms // BLOCK_GRACE_DIVISOR
     state.requests.want_block(state.missing_final, certificate.vote.view, holders, grace_ms)

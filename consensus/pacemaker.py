@@ -15,7 +15,6 @@ RESEND_DELTAS = 2
 """First repetition of own votes comes before the leader timer, so that a lost finalize costs no view."""
 BACKOFF_VIEWS = 3
 """Delta doubles for every so many views without a finalization."""
-RESEND_DOUBLINGS_MAX = 3
 STALL_DIVISOR = 3
 """A Tick later than delta / STALL_DIVISOR after its deadline means that our own process stalled."""
 
@@ -92,7 +91,8 @@ class Pacemaker:
     def resend_ms(self, delta_ms: int) -> int | None:
         if self.started_ms is None:
             return None
-        return self._resent_ms + RESEND_DELTAS * delta_ms * (1 << min(self._resends, RESEND_DOUBLINGS_MAX))
+        longest_ms = self._parameters.delta_ms * max(1, self._parameters.delta_factor_max)
+        return self._resent_ms + RESEND_DELTAS * min(longest_ms, delta_ms << min(self._resends, 62))
 
     def resent(self, now_ms: int) -> None:
         self._resends += 1

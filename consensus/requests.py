@@ -7,26 +7,32 @@ from dataclasses import dataclass, field
 from consensus.types import Digest, ValidatorIndex, View
 
 BLOCK_PURSUITS_MAX = 64
-PAYLOAD_PURSUITS_MAX = 256
+PAYLOAD_PURSUITS_MAX = 64
 PURSUIT_DELTAS = 2
 """An answer takes a round trip; after that the next holder is asked."""
 
 
 @dataclass(slots=True)
 class Pursuit:
-    """One thing asked for. view: it matters until the committed chain is past it. due_ms: when to ask (again)."""
+    """One thing asked for. view: it matters until the committed chain is past it. due_ms: when to ask (again).
+
+    holders: everybody else, those who should have it first. Everybody: one of the first may be silent, or lie.
+    """
 
     view: View
     holders: tuple[ValidatorIndex, ...]
     due_ms: int
     attempts: int = 0
 
-    def next_holder(self, me: ValidatorIndex) -> ValidatorIndex:
-        """Another one each time; validators start at different ones, so that not all ask the same."""
-        return self.holders[(me + self.attempts) % len(self.holders)]
+    @property
+    def holder(self) -> ValidatorIndex:
+        """Whom to ask now: another one each time."""
+        return self.holders[self.attempts % len(self.holders)]
 
-    def rotated(self, me: ValidatorIndex) -> tuple[ValidatorIndex, ...]:
-        start = (me + self.attempts) % len(self.holders)
+    @property
+    def order(self) -> tuple[ValidatorIndex, ...]:
+        """All of them, the one to ask now first."""
+        start = self.attempts % len(self.holders)
         return self.holders[start:] + self.holders[:start]
 
 
@@ -41,24 +47,20 @@ class Requests:
     views: Pursuit | None = None
 
     def want_block(self, digest: Digest, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int) -> None:
-        if holders and digest not in self.blocks and len(self.blocks) < BLOCK_PURSUITS_MAX:
+        if digest not in self.blocks and len(self.blocks) < BLOCK_PURSUITS_MAX:
             self.blocks[digest] = Pursuit(view, holders, due_ms)
 
     def want_payloads(self, block: Digest, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int) -> None:
-        if holders and block not in self.payloads and len(self.payloads) < PAYLOAD_PURSUITS_MAX:
+        if block not in self.payloads and len(self.payloads) < PAYLOAD_PURSUITS_MAX:
             self.payloads[block] = Pursuit(view, holders, due_ms)
 
     def want_certificates(self, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int) -> None:
-        if not holders:
-            return
         if self.certificates is None:
             self.certificates = Pursuit(view, holders, due_ms)
         elif not self.certificates.attempts:
             self.certificates.due_ms = min(self.certificates.due_ms, due_ms)
 
     def want_chain(self, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int) -> None:
-        if not holders:
-            return
         if self.chain is None:
             self.chain = Pursuit(view, holders, due_ms)
         else:

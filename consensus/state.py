@@ -147,6 +147,21 @@ class State:
     def without_me(self, validators: Iterable[ValidatorIndex]) -> tuple[ValidatorIndex, ...]:
         return tuple(v for v in validators if v != self.me)
 
+    def ask_order(
+        self, likely: Iterable[ValidatorIndex], first: ValidatorIndex | None = None
+    ) -> tuple[ValidatorIndex, ...]:
+        """Everybody else, in the order to ask: `first`, then the likely holders, then the rest.
+
+        Validators start at different ones of a group, so that not all ask the same.
+        """
+        groups = ([] if first is None else [first], sorted(likely), self.others)
+        ordered: dict[ValidatorIndex, None] = {}
+        for group in groups:
+            start = self.me % len(group) if group else 0
+            ordered |= dict.fromkeys((*group[start:], *group[:start]))
+        ordered.pop(self.me, None)
+        return tuple(ordered)
+
     def enter(self, view: View) -> None:
         """Rule 1: enter a view on a certificate of the one before (or of any later one: rule 10 of the research)."""
         if view > self.view:

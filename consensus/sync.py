@@ -35,9 +35,9 @@ def check_behind(state: State) -> None:
     if len(ahead) > state.committee.faults_max:
         far = len(state.pacemaker.ahead(View(state.view + 1))) > state.committee.faults_max
         delay = 0 if far else state.committee.parameters.delta_ms // AHEAD_DIVISOR
-        state.requests.want_certificates(state.view, ahead, state.now_ms + delay)
+        state.requests.want_certificates(state.view, state.ask_order(ahead), state.now_ms + delay)
     elif state.tree.uncovered_view(state.view) is not None:
-        state.requests.want_certificates(state.view, state.others, state.now_ms)
+        state.requests.want_certificates(state.view, state.ask_order(()), state.now_ms)
 
 
 def poll(state: State) -> None:
@@ -71,8 +71,7 @@ def _poll_certificates(state: State) -> None:
         return
     if _is_due(state, pursuit):
         lowest = min(view for view in (state.view, gap, wanted) if view is not None)
-        pursuit.holders = ahead if behind else pursuit.holders
-        state.out.put(Send(to=pursuit.next_holder(state.me), message=CertificateRequest(from_view=lowest)))
+        state.out.put(Send(to=pursuit.holder, message=CertificateRequest(from_view=lowest)))
         _asked(state, pursuit)
 
 
@@ -82,7 +81,7 @@ def _poll_blocks(state: State) -> None:
         del blocks[digest]
     for digest, pursuit in blocks.items():
         if _is_due(state, pursuit):
-            state.out.put(Send(to=pursuit.next_holder(state.me), message=BlockRequest(digest=digest)))
+            state.out.put(Send(to=pursuit.holder, message=BlockRequest(digest=digest)))
             _asked(state, pursuit)
 
 
@@ -94,7 +93,7 @@ def _poll_chain(state: State) -> None:
         state.requests.chain = None
     elif _is_due(state, pursuit):
         message = ChainRequest(from_height=Height(state.tree.head.height + 1))
-        state.out.put(Send(to=pursuit.next_holder(state.me), message=message))
+        state.out.put(Send(to=pursuit.holder, message=message))
         _asked(state, pursuit)
 
 
@@ -105,7 +104,7 @@ def _poll_payloads(state: State) -> None:
     for digest, pursuit in payloads.items():
         if _is_due(state, pursuit):
             missing = state.payloads.missing(tree.blocks[digest])
-            state.out.put(FetchPayloads(digests=missing, holders=pursuit.rotated(state.me)))
+            state.out.put(FetchPayloads(digests=missing, holders=pursuit.order))
             _asked(state, pursuit)
 
 

@@ -118,15 +118,15 @@ def notarize(state: State) -> int | None:  # noqa: PLR0911 - one return for each
         state.refused[state.view] = block.digest
         state.out.put(Rejected(sender=state.leader, error=error))
         return None
-    wait_ms = _early_by_ms(state, block)
-    if wait_ms > 0:
-        return state.now_ms + wait_ms
     if state.payloads.missing(block):
         # Fetch, then vote: a notarization is also the promise that f + 1 honest validators hold the payloads.
         voters = state.pool.voters(_vote_for(state, VoteKind.NOTARIZE, block))
-        holders = (block.proposer, *(v for v in state.without_me(voters) if v != block.proposer))
+        holders = state.ask_order(voters, first=block.proposer)
         state.requests.want_payloads(block.digest, block.view, holders, state.now_ms)
         return None
+    wait_ms = _early_by_ms(state, block)
+    if wait_ms > 0:
+        return state.now_ms + wait_ms
     state.out.save_block(block)
     cast(state, _vote_for(state, VoteKind.NOTARIZE, block))
     return None
@@ -160,10 +160,10 @@ def _holds_ancestry(state: State, block: Block) -> bool:
         raise InvalidBlock(block.view, "parent", f"{block.parent.hex()} is not the block of view {block.parent_view}")
     if certified is None or tree.first_gap(block.parent_view, block.view) is not None:
         # Pitfall 11: who lacks a nullification cannot vote. The leader claims to have them all.
-        state.requests.want_certificates(state.view, (state.leader,), state.now_ms)
+        state.requests.want_certificates(state.view, state.ask_order((), first=state.leader), state.now_ms)
         return False
     if block.parent not in tree.blocks:
-        state.requests.want_block(block.parent, block.view, state.others, state.now_ms)
+        state.requests.want_block(block.parent, block.view, state.ask_order((), first=state.leader), state.now_ms)
         return False
     return True
 

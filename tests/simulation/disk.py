@@ -18,6 +18,7 @@ class Disk:
         self.certificates: dict[tuple[View, VoteKind], Certificate] = {}
         self.payloads: dict[Digest, None] = {}
         self.ordered: set[Digest] = set()
+        self.trusted = True
 
     @property
     def head(self) -> Block:
@@ -44,6 +45,8 @@ class Disk:
         self.blocks = {digest: b for digest, b in self.blocks.items() if b.view > view}
 
     def lose_voting_state(self) -> None:
+        """As an operator who restores an old backup; remembered until the engine says that it has recovered."""
+        self.trusted = False
         self.votes.clear()
         self.certificates.clear()
         self.blocks.clear()
@@ -51,14 +54,14 @@ class Disk:
     def pending(self) -> tuple[Digest, ...]:
         return tuple(digest for digest in self.payloads if digest not in self.ordered)
 
-    def restored(self, *, trusted: bool) -> Restored:
+    def restored(self) -> Restored:
         return Restored(
             head=self.head,
             finalization=self.finalizations.get(self.head.height),
             votes=tuple(self.votes.values()),
             blocks=tuple(self.blocks.values()),
             certificates=tuple(self.certificates.values()),
-            trusted=trusted,
+            trusted=self.trusted,
         )
 
     def chain_from(self, height: Height) -> Chain | None:

@@ -15,8 +15,9 @@ from consensus.events import (
     Received,
     Send,
     Sign,
+    Signed,
+    Tick,
 )
-from consensus.events import Signed, Tick
 from consensus.messages import Certificates, Chain, Message, Proposal
 from consensus.types import Block, Certificate, Digest, SignedVote, Vote
 
@@ -41,7 +42,7 @@ class Trace:
         return [f"{now_ms:>7} ms  v{node}  {describe(what)}" for now_ms, node, what in shown[-last:]]
 
 
-def describe(what: str | Event | Output) -> str:
+def describe(what: str | Event | Output) -> str:  # noqa: PLR0911 - one line for each kind
     match what:
         case str():
             return f"-- {what} --"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import assert_never
 
 from consensus.engine import Engine
@@ -56,7 +56,10 @@ class Weather:
 
 @dataclass
 class Node:
-    """One validator's machine. life: counts its starts, so that what an earlier life awaited is dropped."""
+    """One validator's machine. life: counts its starts, so that what an earlier life awaited is dropped.
+
+    audience: whom it hears and speaks to; set for Twins, two machines with one key, which need not be honest.
+    """
 
     index: ValidatorIndex
     disk: Disk
@@ -65,7 +68,11 @@ class Node:
     life: int = 0
     wake_ms: int | None = None
     ticks: tuple[int, int] = (0, 0)
-    commits: list[int] = field(default_factory=list)
+    audience: frozenset[int] | None = None
+    is_honest: bool = True
+
+    def hears(self, other: int) -> bool:
+        return self.audience is None or other in self.audience
 
 
 class World:
@@ -80,6 +87,7 @@ class World:
         self.honest = frozenset(range(committee.size)) - byzantine
         self.checks = Checks(committee, self.honest)
         self.actors: dict[int, Callable[[int, Message], None]] = {}
+        self.twins: list[Node] = []
         self.messages = 0
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
@@ -106,14 +114,24 @@ class World:
 
     # ---- machines ----------------------------------------------------------------------------------------------------
 
-    def start(self, index: int, *, trusted: bool = True) -> None:
-        node = self.nodes[index]
+    def start(self, index: int) -> None:
+        self._start(self.nodes[index])
+
+    def add_twins(self, index: int, audiences: tuple[frozenset[int], ...]) -> None:
+        """Machines of one Byzantine validator, all with its key, that do not know of each other (Twins)."""
+        for audience in audiences:
+            disk = Disk(genesis_block(self.committee))
+            self.twins.append(Node(ValidatorIndex(index), disk, skew_ms=0, audience=audience, is_honest=False))
+            self._start(self.twins[-1])
+
+    def _start(self, node: Node) -> None:
         if node.engine is not None:
             return
+        index = node.index
         node.life += 1
-        self.trace.note(self.now_ms, index, "starts" if trusted else "starts untrusted")
+        self.trace.note(self.now_ms, index, "starts" if node.disk.trusted else "starts untrusted")
         node.engine = Engine(
-            committee=self.committee, me=node.index, verify=verify, restored=node.disk.restored(trusted=trusted),
+            committee=self.committee, me=node.index, verify=verify, restored=node.disk.restored(),
             seed=bytes([index, node.life % 256]),
         )  # fmt: skip
         pending = node.disk.pending()
@@ -128,12 +146,12 @@ class World:
     def crash(self, node: Node) -> None:
         node.engine = None
         node.wake_ms = None
-        trusted = not (self.weather.rollback and self.random.random() < self.weather.rollback)
-        if not trusted:
+        lost = sum(not other.disk.trusted for other in self.nodes.values())
+        if self.random.random() < self.weather.rollback and lost < self.committee.faults_max:
             node.disk.lose_voting_state()
         self.trace.note(self.now_ms, node.index, "crashes")
         delay = self.random.randint(1, 400)
-        self.at(self.now_ms + delay, lambda: self.start(node.index, trusted=trusted))
+        self.at(self.now_ms + delay, lambda: self._start(node))
 
     def stop(self, index: int) -> None:
         """For good."""
@@ -153,6 +171,8 @@ class World:
                 return
         self.trace.event(self.now_ms, node.index, event)
         self._obey(node, node.engine.step(event))
+        if node.engine is not None and not node.disk.trusted:
+            node.disk.trusted = not node.engine.status().recovering
         self._schedule(node)
 
     def _schedule(self, node: Node) -> None:
@@ -188,37 +208,40 @@ class World:
             self.trace.output(self.now_ms, node.index, output)
             self._do(node, output)
 
-    def _do(self, node: Node, output: Output) -> None:
+    def _do(self, node: Node, output: Output) -> None:  # noqa: PLR0912 - one arm per output
         match output:
             case Persist():
                 node.disk.persist(output)
             case Sign():
-                self.checks.sign(node.index, output.vote, node.disk)
+                if node.is_honest:
+                    self.checks.sign(node.index, output.vote, node.disk)
                 signature = sign(node.index, output.vote.signing_bytes(self.committee.consortium))
                 vote = SignedVote(vote=output.vote, voter=node.index, signature=signature)
                 self._later(node, 0, Signed(vote=vote))
             case Send():
-                self.send(node.index, output.to, output.message)
+                self._send(node, output.to, output.message)
             case Broadcast():
                 for other in range(self.committee.size):
                     if other != node.index:
-                        self.send(node.index, other, output.message)
+                        self._send(node, other, output.message)
             case FetchPayloads():
                 self._fetch(node, output)
             case SendChain():
                 chain = node.disk.chain_from(output.from_height)
                 if chain is not None:
-                    self.send(node.index, output.to, chain)
+                    self._send(node, output.to, chain)
             case Commit():
-                self.checks.commit(node.index, output, node.disk)
+                if node.is_honest:
+                    self.checks.commit(node.index, output, node.disk)
                 node.disk.commit(output)
-                node.commits.append(self.now_ms)
                 if self.random.random() < 0.5:
                     node.disk.prune()
-            case Misbehaviour():
+            case Misbehaviour() if node.is_honest:
                 self.checks.misbehaviour(node.index, output)
-            case Rejected():
+            case Rejected() if node.is_honest:
                 self.checks.rejected(node.index, output)
+            case Misbehaviour() | Rejected():
+                pass
             case _:
                 assert_never(output)
 
@@ -240,6 +263,10 @@ class World:
         delay = self.random.randint(*self.weather.delay_ms)
         return delay * 20 if self.random.random() < self.weather.straggle else delay
 
+    def _send(self, node: Node, to: int, message: Message) -> None:
+        if node.hears(to):
+            self.send(node.index, to, message)
+
     def send(self, sender: int, to: int, message: Message) -> None:
         self.messages += 1
         if not self._is_linked(sender, to) or self.random.random() < self.weather.drop:
@@ -251,13 +278,17 @@ class World:
     def _deliver(self, sender: int, to: int, message: Message) -> None:
         if to in self.nodes:
             self.feed(self.nodes[to], Received(sender=ValidatorIndex(sender), message=message))
-        elif to in self.actors:
+        for twin in self.twins:
+            if twin.index == to and twin.hears(sender):
+                self.feed(twin, Received(sender=ValidatorIndex(sender), message=message))
+        if to in self.actors:
             self.actors[to](sender, message)
 
     def submit(self, author: int, digest: Digest) -> None:
         """A payload enters at `author` and is spread; where the spreading fails, it must be fetched later."""
         self.checks.submitted.add(digest)
-        for index, node in self.nodes.items():
+        for node in (*self.nodes.values(), *self.twins):
+            index = node.index
             lost = index != author and (not self._is_linked(author, index) or self.random.random() < self.weather.drop)
             if not lost:
                 delay = 0 if index == author else self._delay()
