@@ -11,7 +11,9 @@ import click
 from cli.output import CliError, Exit, json_option, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from ledger.genesis import Genesis
     from node.devnet import Devnet, DevnetNode
+    from node.rpc.answers import NodeStatus
 
 UP_SECONDS = 60.0
 POLL_SECONDS = 0.1
@@ -148,15 +150,17 @@ def wait_until_up(devnet: Devnet, started: list[DevnetNode], seconds: float = UP
     from cli.client import NodeClient, NodeError, NodeUnreachable
     from node.process import load_genesis
 
-    quorum = load_genesis(devnet.genesis_path).quorum
+    genesis = load_genesis(devnet.genesis_path)
     begun = time.monotonic()
     for node in started:
         while True:
             node.check_running()
             try:
                 with NodeClient(node.config.rpc, deadline_s=1.0) as client:
-                    live = client.status().live
-                if live.consensus_running and 1 + sum(peer.connected for peer in live.peers) >= quorum:
+                    answer = client.status()
+                _check_ours(node, answer, genesis)
+                seen = 1 + sum(peer.connected for peer in answer.live.peers)
+                if answer.live.consensus_running and seen >= genesis.quorum:
                     break
                 missing = "it does not see a quorum of the others"
             except (NodeError, NodeUnreachable) as error:
@@ -170,16 +174,29 @@ def wait_until_up(devnet: Devnet, started: list[DevnetNode], seconds: float = UP
     return time.monotonic() - begun
 
 
+def _check_ours(node: DevnetNode, answer: NodeStatus, genesis: Genesis) -> None:
+    """Raises: CliError where somebody else listens at the node's address."""
+    if (answer.genesis, answer.member) != (genesis.digest, node.member):
+        raise CliError(
+            f"at {node.config.rpc} answers the node of {answer.member} of {answer.origin}, not {node.member}'s: "
+            "stop that one, or make this devnet with other ports (`stretto devnet init --free-ports`)",
+            Exit.CONFIG,
+        )
+
+
 def _print_status(devnet: Devnet, *, as_json: bool, note: str = "") -> bool:
     """Prints each node's state; gives whether all answered."""
     from cli.client import NodeClient, NodeError, NodeUnreachable
+    from node.process import load_genesis
 
+    genesis = load_genesis(devnet.genesis_path)
     documents: list[dict[str, Any]] = []
     for node in devnet.nodes:
         document: dict[str, Any] = {"member": node.member, "rpc": node.config.rpc, "pid": node.pid(), "answers": False}
         try:
             with NodeClient(node.config.rpc, deadline_s=2.0) as client:
                 answer = client.status()
+            _check_ours(node, answer, genesis)
             document |= {
                 "answers": True,
                 "consensus_running": answer.live.consensus_running,
@@ -194,7 +211,7 @@ def _print_status(devnet: Devnet, *, as_json: bool, note: str = "") -> bool:
                 "connected": sorted(p.member for p in answer.live.peers if p.connected),
                 "pending_statements": answer.live.pending_statements,
             }
-        except (NodeError, NodeUnreachable) as error:
+        except (NodeError, NodeUnreachable, CliError) as error:
             document["error"] = str(error)
         documents.append(document)
     ok = all(d["answers"] for d in documents)
@@ -217,6 +234,9 @@ def _print_status(devnet: Devnet, *, as_json: bool, note: str = "") -> bool:
     ]
     columns = ("member", "state", "gRPC", "height", "leaves", "claims", "checkpoint", "root", "sees")
     print_table(columns, rows)
+    for d in documents:
+        if "error" in d:
+            say(f"{d['member']}: {d['error']}")
     if note:
         say(note)
     return ok
