@@ -157,4 +157,5 @@ def _print_json(report: Report) -> None:
 def _print(report: Report) -> None:
     rows = [(check.name, outcome_cell(check.outcome.name), check.reason) for check in report.checks]
     print_table(("check", "outcome", "reason"), rows)
-    say(f"{report.verdict.name}")
+    failed = [f"{check.name}: {check.reason}" for check in report.checks if check.outcome.name == "FAILED"]
+    say("\n  ".join([report.verdict.name, *map(printable, failed)]))

@@ -123,9 +123,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line. Returns the exit code (see Exit); prints at most one line about what went wrong."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = stretto.main(args=given, prog_name="stretto", standalone_mode=False)
+        # Not `stretto.main`: it prints and exits in its own ways on Ctrl-C and closed pipes.
+        with stretto.make_context("stretto", given) as context:
+            code = stretto.invoke(context)
         sys.stdout.flush()
         return int(code or 0)
+    except click.exceptions.Exit as error:  # --help and --version end this way
+        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return Exit.USAGE

@@ -14,6 +14,7 @@ from cli.output import Exit, complain, deadline_option, json_option, node_option
 from cli.submit import block_time
 from ledger.claim import Claim, Commitment, parse_claim
 from ledger.claim_json import claim_to_json
+from ledger.errors import InvalidIdentifier
 from node.rpc.answers import RecordedClaim
 
 
@@ -49,7 +50,10 @@ def query_command(
     """
     if sum(key is not None for key in (digest, isrc, iswc, statement)) != 1:
         raise click.UsageError("exactly one of --digest, --isrc, --iswc, --statement is needed")
-    by = _by(digest, isrc, iswc, statement)
+    try:
+        by = _by(digest, isrc, iswc, statement)
+    except InvalidIdentifier as error:
+        raise click.UsageError(f"{error.field}: expected {error.expected}, got {error.value!r}") from error
     with connected(node, deadline_s) as client:
         # Asked first: the answer below is then at least this fresh.
         status = client.status()
@@ -121,8 +125,8 @@ def _print(found: RecordedClaim) -> None:
     place = f"index {found.index}" + (f", track {found.position}" if found.catalogue else "")
     say(f"{claim.title}  —  claimed by {found.issuer}, {place}, {block_time(found.block_time_ms)}")
     for label, value in _lines(claim):
-        say(f"  {label:<10} {value}")
-    say(f"  {'statement':<10} {found.statement.hex()}")
+        say(f"  {label:<18} {value}")
+    say(f"  {'statement':<18} {found.statement.hex()}")
     say()
 
 
