@@ -116,6 +116,7 @@ class Loop:
         self._held_bytes = 0
         self._bodies: dict[Digest, tuple[bytes, ...]] = {}
         """Claims of queued catalogues; the door's limit on bodies and the mempool's on statements bound it."""
+        self._recovering = engine.status().recovering
         self._wake = trio.Event()
         self.rejected: Counter[str] = Counter()
         self.generations: dict[str, int] = {}
@@ -215,8 +216,17 @@ class Loop:
         while events:
             for output in self.engine.step(events.popleft()):
                 self._obey(output, events)
+        self._note_trust()
         if self.engine.deadline_ms != before:
             self._wake.set()
+
+    def _note_trust(self) -> None:
+        """Keeps on disk whether this node's voting state may be relied on, so that a restart does not forget doubts."""
+        recovering = self.engine.status().recovering
+        if recovering != self._recovering:
+            self._recovering = recovering
+            self.voting.set_trusted(not recovering)
+            log.warning("this node %s", "follows without voting" if recovering else "votes again")
 
     def _obey(self, output: Output, events: deque[Event]) -> None:
         match output:

@@ -90,9 +90,9 @@ class VotingStore:
 
         return self._env.write(work)
 
-    def trust(self) -> None:
-        """This node is known to vote safely again (design D4: above what others saw of it): votes count from here."""
-        self._env.write(lambda txn: txn.put(_TRUSTED_KEY, _U64.pack(1), db=self._meta))
+    def set_trusted(self, trusted: bool) -> None:
+        """Whether the votes kept here are all that this validator cast (design D4). False outlives a restart."""
+        self._env.write(lambda txn: txn.put(_TRUSTED_KEY, _U64.pack(trusted), db=self._meta))
 
     def persist(self, state: Persist) -> None:
         """Writes votes, blocks and certificates durably; what is there already is left as it is.

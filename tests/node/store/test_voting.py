@@ -177,7 +177,7 @@ def test_a_state_made_after_a_loss_is_not_trusted_until_said_so(tmp_path: Path) 
     VotingStore.create(tmp_path / "voting", trusted=False)
     with VotingStore.open(tmp_path / "voting") as store:
         assert not store.load(GENESIS, None).trusted
-        store.trust()
+        store.set_trusted(True)
     with VotingStore.open(tmp_path / "voting") as store:
         assert store.load(GENESIS, None).trusted
 
