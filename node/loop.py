@@ -132,7 +132,8 @@ class Loop:
         pending = self.store.pending_payloads()
         if pending:
             self.step(PayloadsHeld(digests=tuple(pending), order=True))
-        self.cosigning.resume()
+        if not self._recovering:
+            self.cosigning.resume()
 
     def frame(self, sender: str, frame: bytes) -> None:
         """A consensus frame from a member, identity proved by the transport. Never raises on what a peer sent."""
@@ -227,6 +228,8 @@ class Loop:
             self._recovering = recovering
             self.voting.set_trusted(not recovering)
             log.warning("this node %s", "follows without voting" if recovering else "votes again")
+            if not recovering:
+                self.cosigning.resume()
 
     def _obey(self, output: Output, events: deque[Event]) -> None:
         match output:
@@ -332,7 +335,9 @@ class Loop:
             for digest in block.payloads:
                 self.mempool.settled(digest)
         self._tell(executed)
-        self.cosigning.sign(executed.checkpoints)
+        if not self._recovering:
+            # In doubt about its votes, it is in doubt about its watermark too: both lived on the same disk.
+            self.cosigning.sign(executed.checkpoints)
         self._wake.set()
 
     def _tell(self, executed: Executed) -> None:
