@@ -140,8 +140,8 @@ class VotingStateMissing(StoreError):
     def __init__(self, path: Path) -> None:
         super().__init__(
             path,
-            "no voting state here; `stretto devnet init` or `stretto init` creates it once. If it was lost, do not "
-            "create it by hand: start the node with recovery, so that it asks its peers where they are before it votes",
+            "no voting state here: it was lost, or never made. Restore nothing: the node asks the others where they "
+            "are, and votes again once that is safe",
         )
 
 
