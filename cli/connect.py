@@ -23,7 +23,7 @@ _EXITS = {
     "FAILED_PRECONDITION": Exit.REFUSED,
     "OUT_OF_RANGE": Exit.REFUSED,
     "PERMISSION_DENIED": Exit.FORBIDDEN,
-    "UNAUTHENTICATED": Exit.FORBIDDEN,
+    "UNAUTHENTICATED": Exit.REFUSED,
     "DEADLINE_EXCEEDED": Exit.RETRY,
     "RESOURCE_EXHAUSTED": Exit.RETRY,
     "ABORTED": Exit.RETRY,
@@ -74,5 +74,6 @@ def _explained(error: Exception, address: str) -> Exception:
     if isinstance(error, NodeError):
         code = Exit.INCOMPLETE if error.code == "NOT_YET_FINAL" else _EXITS.get(error.status, Exit.UNREACHABLE)
         details = {"code": error.code, "field": error.field, "value": error.value, "expected": error.expected}
-        return CliError(f"{address} answers {error.code}: {error}", code, **{k: v for k, v in details.items() if v})
+        said = str(error).removeprefix(f"{error.code}: ")
+        return CliError(f"{address} answers {error.code}: {said}", code, **{k: v for k, v in details.items() if v})
     return error
