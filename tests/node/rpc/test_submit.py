@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc
@@ -17,6 +18,7 @@ from consensus.types import Digest
 from ledger.catalogue import CHUNK_BYTES
 from node.rpc import submission
 from node.rpc.server import CannotListen
+from node.rpc.submission import SubmissionService, SubmissionStream
 from node.rpc.submit import SubmitServer
 from node.rpc.types import Refusal, SubmissionResult, SubmissionState
 from protos import stretto_pb2 as pb
@@ -275,18 +277,40 @@ def test_loop_that_stays_full_refuses_with_a_time_to_retry(held: Served, monkeyp
     assert (result.state, result.refusal.code, result.refusal.retry_after_ms) == (REFUSED, "OVERLOADED", 10)
 
 
-def test_stream_is_not_read_beyond_its_bound(held: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+class Writes:
+    """The part of a gRPC context that a stream writes to."""
+
+    def __init__(self) -> None:
+        self.results: list[pb.SubmissionResult] = []
+
+    async def write(self, data: bytes) -> None:
+        self.results.extend(pb.SubmitStatementsResponse.FromString(data).results)
+
+
+def test_stream_is_not_read_beyond_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submission, "STREAM_STATEMENTS_MAX", 2)
-    raws = [statement(n) for n in range(4)]
-    messages = [pb.SubmitStatementsRequest(statements=raws[i : i + 2]) for i in (0, 2)]
-    call = held.stub.SubmitStatements(iter(messages), timeout=20)
-    first = [r for _ in range(1) for r in next(call).results]
-    assert len(held.intake.taken) == 2
-    held.intake.settle(lambda d: final(d, 0))
-    held.intake.wait_for(4)
-    held.intake.settle(lambda d: final(d, 1))
-    rest = [r for answer in call for r in answer.results]
-    assert states([*first, *rest]) == {digest(raw): [ACCEPTED, FINAL] for raw in raws}
+    raws = [statement(n) for n in range(6)]
+    read = 0
+
+    async def requests() -> AsyncIterator[bytes]:
+        nonlocal read
+        for i in range(0, 6, 2):
+            read += 1
+            yield pb.SubmitStatementsRequest(statements=raws[i : i + 2]).SerializeToString()
+
+    async def main() -> None:
+        intake, writes = HeldIntake(), Writes()
+        stream = SubmissionStream(SubmissionService(GENESIS, intake), writes)  # type: ignore[arg-type]
+        running = asyncio.create_task(stream.run(requests()))
+        for part in (1, 2, 3):
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert (len(intake.taken), read) == (2 * part, min(part + 1, 3))
+            intake.settle(lambda d: final(d, 0))
+        await asyncio.wait_for(running, 5)
+        assert states(writes.results) == {digest(raw): [ACCEPTED, FINAL] for raw in raws}
+
+    asyncio.run(main())
 
 
 def refused_stream(served: Served, *messages: pb.SubmitStatementsRequest) -> tuple[str, str, str]:
