@@ -60,10 +60,6 @@ class _LongQueue(RpcQueue):
 pubsub_module.RpcQueue = _LongQueue  # type: ignore[assignment, attr-defined]  # it is no argument of anything
 
 
-class _Malformed(ParseError):
-    """What stock's stream handler takes as: reset the stream, forget the peer."""
-
-
 class _Allowance:
     """A token bucket per forwarder."""
 
@@ -120,16 +116,14 @@ class SafePubsub(Pubsub):
             self._schedule_peer_stream_retry(peer_id)  # it gossips again; stock gave it up when it did not
         try:
             while True:
-                size = await decode_uvarint_from_stream(reader)
-                if not size <= RPC_BYTES_MAX:
-                    raise _Malformed(f"RPC of {size} bytes")
-                await self._take_rpc(peer_id, await reader.exactly(size))
+                await self._take_rpc(peer_id, await reader.delimited(RPC_BYTES_MAX))
         except StreamBroken as error:
-            raise _Malformed(error.reason) from error
-        except DecodeError as error:
+            raise ParseError(error.reason) from error
+        except (DecodeError, ParseError) as error:
             self._tally.malformed += 1
-            logger.warning("reset the gossip stream of %s: not protobuf", peer_id)
-            raise _Malformed("not protobuf") from error
+            logger.warning("reset the gossip stream of %s: %s: %s", peer_id, type(error).__name__, error)
+            # What stock's stream handler takes as: reset the stream, forget the peer.
+            raise ParseError("not an RPC of GossipSub") from error
         finally:
             self._streams_in.discard(edge)
 
@@ -167,8 +161,7 @@ class SafePubsub(Pubsub):
         rpc = rpc_pb2.RPC()
         rpc.ParseFromString(data)
         if len(rpc.publish) > RPC_MESSAGES_MAX or len(rpc.subscriptions) > RPC_SUBSCRIPTIONS_MAX:
-            self._tally.malformed += 1
-            raise _Malformed(f"RPC of {len(rpc.publish)} messages, {len(rpc.subscriptions)} subscriptions")
+            raise ParseError(f"RPC of {len(rpc.publish)} messages, {len(rpc.subscriptions)} subscriptions")
         for msg in rpc.publish:
             if self._allowance.take(str(peer_id), trio.current_time()):
                 await self.push_msg(peer_id, msg)
@@ -229,6 +222,13 @@ class _BufferedReader(Reader):
         """libp2p's Reader: exactly n bytes."""
         assert n is not None, "lengths are read byte by byte"
         return await self.exactly(n)
+
+    async def delimited(self, bytes_max: int) -> bytes:
+        """A varint length, then so many bytes. Raises: ParseError, StreamBroken."""
+        size = await decode_uvarint_from_stream(self)
+        if size > bytes_max:
+            raise ParseError(f"RPC of {size} bytes")
+        return await self.exactly(size)
 
     async def exactly(self, size: int) -> bytes:
         while len(self._held) < size:

@@ -159,7 +159,11 @@ class GuardedSwarm(Swarm):
         return conn
 
     async def dial_peer(self, peer_id: ID) -> list[Any]:
-        """Refused: only the keepers dial, and only configured addresses (stock dials whatever a peer advertised)."""
+        """Refused: only the keepers dial, by `dial_addr`, and only configured addresses.
+
+        Stock's connection manager dials whatever a peer advertised, also with watermarks of zero (it aims at the middle
+        of low and high), and so does every attempt to open a stream.
+        """
         raise SwarmException(f"not connected to {peer_id}")
 
     async def upgrade_inbound_raw_conn(self, raw_conn: IRawConnection, maddr: Multiaddr) -> IMuxedConn:
@@ -188,13 +192,7 @@ class GuardedSwarm(Swarm):
         self.tally = tally
         self.write_s_max = write_s_max
         self._handshakes: Counter[str] = Counter()
-        # It dials any address it has heard of, also with watermarks of zero (its target is the middle of both).
-        self.auto_connector.maybe_connect = _nothing_to_connect  # type: ignore[method-assign]
         self._inbound_limiter = trio.CapacityLimiter(math.inf)  # CONNECTIONS_MAX and the handshakes bound them
-
-
-async def _nothing_to_connect() -> None:
-    pass
 
 
 class QuietHost(BasicHost):

@@ -12,6 +12,7 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import PUBSUB_SIGNING_PREFIX
 from libp2p.utils import encode_varint_prefixed
+from libp2p.utils.varint import encode_uvarint
 
 from node.network import FrameTooLarge, Inbound, StreamClass
 from node.network.gossip import MESSAGES_BURST_MAX, MESSAGES_PER_S_MAX, RPC_BYTES_MAX, RPC_MESSAGES_MAX, Gossip
@@ -61,7 +62,7 @@ def message(
 
 
 async def send(stream: Stream, *messages: rpc_pb2.Message) -> None:
-    await stream.write(encode_varint_prefixed(rpc_pb2.RPC(publish=messages).SerializeToString()))
+    await stream.write(rpc(publish=messages))
 
 
 async def still_works(town: Town) -> None:
@@ -115,36 +116,34 @@ async def test_member_without_gossip_lives_beside_those_with_it() -> None:
         await still_works(town)
 
 
+def rpc(**parts: Any) -> bytes:
+    return encode_varint_prefixed(rpc_pb2.RPC(**parts).SerializeToString())
+
+
+HOSTILE_CONTROL = rpc_pb2.ControlMessage(
+    ihave=[rpc_pb2.ControlIHave(topicID=TOPIC, messageIDs=[b"not hex", b"ff" * 40])] * 100,
+    iwant=[rpc_pb2.ControlIWant(messageIDs=[b"zz"])] * 100,
+    graft=[rpc_pb2.ControlGraft(topicID=str(each)) for each in range(100)],
+    prune=[rpc_pb2.ControlPrune(topicID=TOPIC, peers=[rpc_pb2.PeerInfo(peerID=b"\xff")])]
+    + [rpc_pb2.ControlPrune(topicID=str(each), backoff=2**63) for each in range(100)],
+)
+
+
 @pytest.mark.parametrize(
-    "data",
+    ("data", "malformed"),
     [
-        b"\x28" + b"\xff" * 40,
-        encode_varint_prefixed(b"\xff" * 40),
-        encode_varint_prefixed(b""),
-        b"\xff" * 40,
-        (RPC_BYTES_MAX + 1).to_bytes(3, "little") + b"\xff" * 100,
-        encode_varint_prefixed(rpc_pb2.RPC(publish=[rpc_pb2.Message()] * (RPC_MESSAGES_MAX + 1)).SerializeToString()),
-        encode_varint_prefixed(
-            rpc_pb2.RPC(
-                subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid=str(each)) for each in range(5000)]
-            ).SerializeToString()
-        ),
-        encode_varint_prefixed(
-            rpc_pb2.RPC(
-                control=rpc_pb2.ControlMessage(
-                    ihave=[rpc_pb2.ControlIHave(topicID=TOPIC, messageIDs=[b"not hex", b"ff" * 40])] * 100,
-                    iwant=[rpc_pb2.ControlIWant(messageIDs=[b"zz"])] * 100,
-                    graft=[rpc_pb2.ControlGraft(topicID=str(each)) for each in range(100)],
-                    prune=[
-                        rpc_pb2.ControlPrune(topicID=TOPIC, backoff=2**63, peers=[rpc_pb2.PeerInfo(peerID=b"\xff")])
-                    ],
-                )
-            ).SerializeToString()
-        ),
+        (b"\x28" + b"\xff" * 40, 1),
+        (encode_varint_prefixed(b"\xff" * 40), 1),
+        (encode_varint_prefixed(b""), 0),
+        (b"\xff" * 40, 1),
+        (encode_uvarint(RPC_BYTES_MAX + 1) + b"\xff" * 100, 1),
+        (rpc(publish=[rpc_pb2.Message()] * (RPC_MESSAGES_MAX + 1)), 1),
+        (rpc(subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid=str(each)) for each in range(5000)]), 1),
+        (rpc(control=HOSTILE_CONTROL), 0),
     ],
     ids=["40 x 0xff", "no protobuf", "empty", "no length", "too long", "messages", "subscriptions", "control"],
 )
-async def test_frame_that_kills_stock_or_floods_it_harms_nobody(data: bytes) -> None:
+async def test_frame_that_kills_stock_or_floods_it_harms_nobody(data: bytes, malformed: int) -> None:
     async with found(3, running=2, gossip_topic=TOPIC) as town, attacking(town) as attacker:
         stream = await attacker.stream(MESHSUB)
         await stream.write(data)
@@ -152,7 +151,8 @@ async def test_frame_that_kills_stock_or_floods_it_harms_nobody(data: bytes) -> 
         with suppress(StreamBroken):
             await stream.reset()
         await still_works(town)
-        assert town["m0"].counters().gossip_restarts == 0
+        counters = town["m0"].counters()
+        assert (counters.malformed, counters.gossip_restarts) == (malformed, 0)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +181,9 @@ async def test_message_that_must_not_count_is_dropped(foul: rpc_pb2.Message) -> 
             foul.signature = b"s" * 64  # its own key in the id is what counts, so the signature must be wrong
         await send(await attacker.stream(MESHSUB), foul)
         await trio.sleep(0.1)
+        pubsub = gossip_of(town, "m0")._pubsub
+        assert pubsub is not None
+        assert not pubsub._is_msg_seen(foul)  # seen is what it would forward
         await still_works(town)
 
 

@@ -91,7 +91,7 @@ async def scene(autojump_clock: MockClock, nursery: trio.Nursery) -> Scene:
     return made
 
 
-async def test_each_class_gets_one_stream_and_ready_is_told_once(scene: Scene) -> None:
+async def test_each_class_gets_one_stream_and_ready_is_told_once(autojump_clock: MockClock, scene: Scene) -> None:
     assert sorted(each.protocol for each in scene.connection.streams) == [
         "/stretto/1/consensus",
         "/stretto/1/payload",
@@ -101,7 +101,7 @@ async def test_each_class_gets_one_stream_and_ready_is_told_once(scene: Scene) -
     assert scene.link.is_ready
 
 
-async def test_frames_go_to_the_stream_of_their_class_joined(scene: Scene) -> None:
+async def test_frames_go_to_the_stream_of_their_class_joined(autojump_clock: MockClock, scene: Scene) -> None:
     for _ in range(3):
         assert scene.link.offer(CONSENSUS, FRAME)
     assert scene.link.offer(PAYLOAD, FRAME)
@@ -111,7 +111,7 @@ async def test_frames_go_to_the_stream_of_their_class_joined(scene: Scene) -> No
     assert (scene.tally.frames_out, scene.tally.bytes_out) == (4, 4 * len(b"frame"))
 
 
-async def test_broken_stream_is_reset_opened_anew_and_told(scene: Scene) -> None:
+async def test_broken_stream_is_reset_opened_anew_and_told(autojump_clock: MockClock, scene: Scene) -> None:
     first = scene.connection.newest(CONSENSUS)
     first.breaks = True
     assert scene.link.offer(CONSENSUS, FRAME)
@@ -130,7 +130,7 @@ async def test_broken_stream_is_reset_opened_anew_and_told(scene: Scene) -> None
     assert scene.tally.drops_out == 2
 
 
-async def test_what_waited_behind_a_stalled_write_is_lost_and_counted(scene: Scene) -> None:
+async def test_what_waited_behind_a_stalled_write_is_lost_and_counted(autojump_clock: MockClock, scene: Scene) -> None:
     scene.connection.newest(SYNC).stalls = True
     for _ in range(3):
         assert scene.link.offer(SYNC, FRAME)
@@ -140,7 +140,7 @@ async def test_what_waited_behind_a_stalled_write_is_lost_and_counted(scene: Sce
     assert scene.ready == ["label", "label"]
 
 
-async def test_stream_the_peer_ended_is_noticed_without_a_write(scene: Scene) -> None:
+async def test_stream_the_peer_ended_is_noticed_without_a_write(autojump_clock: MockClock, scene: Scene) -> None:
     first = scene.connection.newest(PAYLOAD)
     first.ended.set()
     await wait_all_tasks_blocked()
@@ -150,7 +150,7 @@ async def test_stream_the_peer_ended_is_noticed_without_a_write(scene: Scene) ->
     assert scene.link.is_ready
 
 
-async def test_full_outbox_refuses_and_counts(scene: Scene) -> None:
+async def test_full_outbox_refuses_and_counts(autojump_clock: MockClock, scene: Scene) -> None:
     scene.connection.newest(CONSENSUS).stalls = True
     assert scene.link.offer(CONSENSUS, FRAME)
     await wait_all_tasks_blocked()
