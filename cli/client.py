@@ -172,18 +172,21 @@ class NodeClient:
         if sum(map(len, chunks)) <= UNARY_CHUNK_BYTES_MAX:
             request = pb.SubmitStatementRequest(statement=statement, chunks=chunks, wait=wait)
             return result_from_wire(self._call(self.stub.SubmitStatement, request).result)
-        results = self.submit_many((Submission(statement=statement, chunks=tuple(chunks)),))
+        results = self.submit_many((Submission(statement=statement, chunks=tuple(chunks)),), deadline_s=self.deadline_s)
         return next(result for result in results if result.ends or not wait)
 
-    def submit_many(self, submissions: Iterable[Submission]) -> Iterator[SubmissionResult]:
+    def submit_many(
+        self, submissions: Iterable[Submission], *, deadline_s: float | None = None
+    ) -> Iterator[SubmissionResult]:
         """Each statement's results as they come: ACCEPTED, then FINAL, DUPLICATE or REFUSED; or only one of the last.
 
         After a broken connection, and for what the node had no room for, it sends again what is not settled.
+        deadline_s: for all together; none by default.
         """
         outbox = _Outbox(submissions)
-        trying = _Trying(self.address, None)
+        trying = _Trying(self.address, deadline_s)
         while True:
-            call = self.stub.SubmitStatements(_messages(outbox.attempt()))
+            call = self.stub.SubmitStatements(_messages(outbox.attempt()), timeout=trying.remaining_s())
             refused: NodeError | None = None
             try:
                 for response in call:
@@ -192,7 +195,7 @@ class NodeClient:
                             refused = _refused(result.refusal)
                             continue
                         if outbox.settle(result):
-                            trying = _Trying(self.address, None)
+                            trying.progress()
                             yield result
             except grpc.RpcError as error:
                 refused = error_of(error)
@@ -258,7 +261,7 @@ class NodeClient:
             call = self.stub.WatchStatements(pb.WatchStatementsRequest(from_index=next_index))
             try:
                 for message in call:
-                    trying = _Trying(self.address, None)
+                    trying.progress()
                     yield answers.watched_from_wire(message)
                     next_index = message.index + 1
             except grpc.RpcError as error:
@@ -330,7 +333,11 @@ class _Trying:
     def __init__(self, address: str, deadline_s: float | None) -> None:
         self._address = address
         self._until = None if deadline_s is None else time.monotonic() + deadline_s
-        self._unreachable_until = time.monotonic() + UNREACHABLE_S
+        self.progress()
+
+    def progress(self) -> None:
+        """An answer came: the next trouble is a new one."""
+        self._unreachable_until: float | None = None
         self._backoff_s = BACKOFF_S
 
     def remaining_s(self) -> float | None:
@@ -343,8 +350,11 @@ class _Trying:
             raise error
         # Without details it is not a node that speaks: nothing listens there, or it is not a node.
         silent = error.code == grpc.StatusCode.UNAVAILABLE.name
-        if silent and now > self._unreachable_until:
-            raise NodeUnreachable(self._address, str(error)) from error
+        if silent:
+            # Counted from the first failure, not from the last answer: a subscriber may have had no news for hours.
+            self._unreachable_until = self._unreachable_until or now + UNREACHABLE_S
+            if now > self._unreachable_until:
+                raise NodeUnreachable(self._address, str(error)) from error
         if not silent and error.retry_after_ms is None:
             raise error
         # Half of it by chance: clients that were refused together must not come back together.

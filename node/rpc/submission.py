@@ -86,6 +86,21 @@ async def _next_result(mailbox: Mailbox, *, wait: bool) -> SubmissionResult:
                 return result
 
 
+async def _first(writer: asyncio.Task[None], other: asyncio.Task[None], *, seconds: float | None) -> bool:
+    """Waits for `other`, at most `seconds`, then ends it; whether it had ended. Raises: what ended either of them.
+
+    The writer never ends but by an error: its client went away.
+    """
+    try:
+        await asyncio.wait((writer, other), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in (writer, other):
+            if task.done():
+                task.result()
+        return other.done()
+    finally:
+        other.cancel()
+
+
 class SubmissionStream:
     """One SubmitStatements call: reads while there is room, answers what is ready, ends when all is answered."""
 
@@ -100,22 +115,16 @@ class SubmissionStream:
         self._settled = asyncio.Event()
 
     async def run(self, requests: AsyncIterator[bytes]) -> None:
-        """Raises: MalformedRequest, TooLarge, Overloaded for a message; NotYetFinal when the end takes too long."""
+        """Raises: MalformedRequest, TooLarge, Overloaded for a message; NotYetFinal at the deadline or a slow end."""
+        call = Call(self._context, None)
         writer = asyncio.create_task(self._write_results())
         reader = asyncio.create_task(self._read(requests))
         try:
-            await asyncio.wait((writer, reader), return_when=asyncio.FIRST_COMPLETED)
-            if writer.done():
-                writer.result()  # the client went away in the middle: nothing is left to tell it
-            reader.result()
-            drained = asyncio.create_task(self._drained())
-            try:
-                await asyncio.wait((writer, drained), timeout=DRAIN_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                drained.cancel()
-            if writer.done():
-                writer.result()
-            if self._unanswered:
+            if await _first(writer, reader, seconds=call.remaining_s()):
+                remaining = call.remaining_s()
+                seconds = DRAIN_SECONDS_MAX if remaining is None else min(DRAIN_SECONDS_MAX, remaining)
+                await _first(writer, asyncio.create_task(self._drained()), seconds=seconds)
+            if self._unanswered or not reader.done():
                 raise NotYetFinal("statements", f"{self._unanswered} without their last result")
         finally:
             writer.cancel()

@@ -283,6 +283,15 @@ class Writes:
     def __init__(self) -> None:
         self.results: list[pb.SubmissionResult] = []
 
+    def time_remaining(self) -> float | None:
+        return None
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {}
+
+    def peer(self) -> str:
+        return "unix:"
+
     async def write(self, data: bytes) -> None:
         self.results.extend(pb.SubmitStatementsResponse.FromString(data).results)
 
@@ -344,6 +353,13 @@ def test_drain_that_takes_too_long_says_how_many_are_open(held: Served, monkeypa
     monkeypatch.setattr(submission, "DRAIN_SECONDS_MAX", 0.05)
     message = pb.SubmitStatementsRequest(statements=[statement(1), statement(2)])
     assert refused_stream(held, message) == ("DEADLINE_EXCEEDED", "NOT_YET_FINAL", "statements")
+
+
+def test_deadline_of_a_stream_says_how_many_are_open(held: Served) -> None:
+    call = held.stub.SubmitStatements(iter([pb.SubmitStatementsRequest(statements=[statement(1)])]), timeout=0.7)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(call)
+    assert explained(caught.value) == ("DEADLINE_EXCEEDED", "NOT_YET_FINAL", "statements")
 
 
 # ---- the server itself ----
