@@ -13,8 +13,23 @@ from typing import Any
 from consensus.errors import LocalError
 
 CONFIG_BYTES_MAX = 64 * 1024
-_MULTIADDR = re.compile(r"^/(ip4|ip6|dns|dns4|dns6)/[^/]+/tcp/\d{1,5}$")
-_MEMBER = re.compile(r"^[a-z0-9-]{1,32}$")
+STORE_BYTES_MIN = 2**20
+STORE_BYTES_MAX = 2**46
+"""64 TiB: beyond, the address space of a process ends."""
+FIELDS = (
+    "gossip",
+    "listen",
+    "member",
+    "peers",
+    "rpc",
+    "store_bytes_max",
+    "tls_cert",
+    "tls_client_ca",
+    "tls_key",
+)
+"""What config.toml may hold, in the order in which people look for it."""
+_MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/([^/\s]+)/tcp/([0-9]{1,5})")
+_MEMBER = re.compile(r"[a-z0-9-]{1,32}")
 
 
 class ConfigError(LocalError):
@@ -82,6 +97,16 @@ def _parse_host_port(path: Path, field: str, value: object) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _is_multiaddr(value: object) -> bool:
+    found = _MULTIADDR.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found[3]) > 65535:
+        return False
+    try:
+        return not found[1].startswith("ip") or ipaddress.ip_address(found[2]).version == int(found[1][2])
+    except ValueError:
+        return False
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach `host`."""
     try:
@@ -114,8 +139,8 @@ class _Fields:
 
     def finish(self) -> None:
         if self.table:
-            known = ", ".join(sorted(NodeConfig.__dataclass_fields__))
-            raise ConfigError(self.path, sorted(self.table)[0], next(iter(self.table.values())), f"one of: {known}")
+            field = min(self.table)
+            raise ConfigError(self.path, field, self.table[field], f"no such field; known are {', '.join(FIELDS)}")
 
 
 def load_config(path: Path) -> NodeConfig:
@@ -129,24 +154,36 @@ def load_config(path: Path) -> NodeConfig:
         raise ConfigError(path, "file", f"{len(data)} bytes", f"at most {CONFIG_BYTES_MAX} bytes")
     try:
         table = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(path, "file", str(error), "TOML 1.0") from error
 
     fields = _Fields(path, table)
     member = fields.require("member", str, "this node's member id")
-    if not _MEMBER.match(member):
+    if not _MEMBER.fullmatch(member):
         raise ConfigError(path, "member", member, "1 to 32 of a-z, 0-9 and -")
     listen = fields.require("listen", str, "a libp2p address such as /ip4/127.0.0.1/tcp/4101")
     peers = fields.require("peers", dict, "a table: member id = libp2p address")
+    for name in peers:
+        if not _MEMBER.fullmatch(name) or name == member:
+            raise ConfigError(path, f"peers.{name}", peers[name], "the id of another member as the name")
     for field, address in {"listen": listen, **{f"peers.{name}": value for name, value in peers.items()}}.items():
-        if not isinstance(address, str) or not _MULTIADDR.match(address):
+        if not _is_multiaddr(address):
             raise ConfigError(path, field, address, "a libp2p address such as /ip4/127.0.0.1/tcp/4101")
     host, port = _parse_host_port(path, "rpc", fields.require("rpc", str, 'an address such as "127.0.0.1:5101"'))
     tls_cert, tls_key, tls_ca = (fields.take_path(name) for name in ("tls_cert", "tls_key", "tls_client_ca"))
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError(path, "tls_cert", str(tls_cert), "tls_cert and tls_key together")
+    if tls_ca is not None and tls_cert is None:
+        raise ConfigError(
+            path, "tls_client_ca", str(tls_ca), "tls_cert and tls_key as well: without them there is no TLS"
+        )
     if not is_loopback(host) and tls_cert is None:
         raise ConfigError(path, "rpc", f"{host}:{port}", "a loopback address, or tls_cert and tls_key as well")
+    store_bytes_max = fields.take("store_bytes_max", int, "a number of bytes", default=64 * 2**30)
+    if not STORE_BYTES_MIN <= store_bytes_max <= STORE_BYTES_MAX:
+        raise ConfigError(
+            path, "store_bytes_max", store_bytes_max, f"a number of bytes from {STORE_BYTES_MIN} to {STORE_BYTES_MAX}"
+        )
     config = NodeConfig(
         directory=path.parent,
         member=member,
@@ -158,7 +195,7 @@ def load_config(path: Path) -> NodeConfig:
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_client_ca=tls_ca,
-        store_bytes_max=fields.take("store_bytes_max", int, "a number of bytes", default=64 * 2**30),
+        store_bytes_max=store_bytes_max,
     )
     fields.finish()
     return config

@@ -58,10 +58,14 @@ def write_private_key(path: Path, key: Ed25519PrivateKey) -> None:
         raise KeyFileError(path, "exists already", "choose another name; keys are never overwritten") from None
     except OSError as error:
         raise KeyFileError(path, error.strerror or "cannot be created", "choose a folder you may write to") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink()  # half a key is none, and would stand in the way of the next attempt
+        raise KeyFileError(path, error.strerror or "cannot be written", "make room on that disk") from error
 
 
 def generate_private_key(path: Path) -> Ed25519PrivateKey:
