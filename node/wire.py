@@ -5,7 +5,7 @@ The only place besides the gRPC edge that names generated code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
 
@@ -93,6 +93,26 @@ class Fetch:
 def encode(message: NodeMessage) -> bytes:
     """The frame for `message`."""
     return _to_wire(message).SerializeToString()
+
+
+def encode_within(message: NodeMessage, bytes_max: int) -> tuple[bytes, ...]:
+    """As `encode`, in frames of at most `bytes_max`. Only what grows with the committee can be too large for one.
+
+    Certificates go in several frames; a proposal leaves out its lowest nullifications, which who lacks them asks for.
+    """
+    frame = encode(message)
+    if len(frame) <= bytes_max:
+        return (frame,)
+    match message:
+        case Certificates() if len(message.certificates) > 1:
+            half = len(message.certificates) // 2
+            parts = (message.certificates[:half], message.certificates[half:])
+            return tuple(f for part in parts for f in encode_within(Certificates(certificates=part), bytes_max))
+        case Proposal() if message.nullifications:
+            half = len(message.nullifications) // 2
+            return encode_within(replace(message, nullifications=message.nullifications[half or 1 :]), bytes_max)
+        case _:
+            raise AssertionError(f"a {type(message).__name__} of {len(frame)} bytes: every other message is bounded")
 
 
 def decode(frame: bytes) -> NodeMessage:
