@@ -42,22 +42,36 @@ from ledger.statement import Statement
 from node.cosigning import Cosigning
 from node.execution import Executed, execute
 from node.mempool import Mempool
+from node.network.values import FRAME_BYTES_MAX, StreamClass
 from node.rpc.types import OnResult, SubmissionResult, SubmissionState
 from node.signer import Signer
 from node.store.chain import ChainStore
 from node.store.voting import VotingStore
 from node.submissions import Submissions
 from node.validation import HeldPayload, catalogues, load_body, parse_statements
-from node.wire import Cosignature, CosignatureRequest, Hello, NodeMessage, decode, encode
+from node.wire import Cosignature, CosignatureRequest, Hello, NodeMessage, decode, encode, encode_within
 
 log = logging.getLogger(__name__)
 
 HELD_BYTES_MAX = 256 * 2**20
 """Valid payloads kept in memory until they are executed; older ones are read back from the store."""
+CONSENSUS_BYTES_MAX = FRAME_BYTES_MAX[StreamClass.CONSENSUS]
 CHAIN_BYTES_MAX = 192 * 1024
 """A Chain answer fits one consensus frame with room to spare."""
 REJECTIONS_LOGGED_PER_PEER = 20
 """Rejected messages logged per peer and start; the rest is only counted, so that a peer cannot fill the disk."""
+
+
+class OldStart(PeerError):
+    """A member greets with an older start of its node than before. known, got: boot generations."""
+
+    def __init__(self, member: str, known: int, got: int) -> None:
+        super().__init__(
+            f"{member} greets as start {got} after start {known}: an older state was restored there, or two processes "
+            "share its key; its operator must look"
+        )
+        self.known = known
+        self.got = got
 
 
 class Outbox(Protocol):
@@ -178,6 +192,7 @@ class Loop:
 
         Raises: Overloaded.
         """
+        self.submissions.check_room(statement.digest)
         pending = self.mempool.holds(statement.digest)
         if not pending:
             self.mempool.add(statement, self._clock.monotonic_ms(), sum(map(len, body)))
@@ -306,6 +321,8 @@ class Loop:
         self.held(HeldPayload(payload=payload, statements=statements, bodies=bodies))
 
     def _keep(self, payload: HeldPayload) -> None:
+        if payload.payload.digest in self._held:
+            return
         self._held[payload.payload.digest] = payload
         self._held_bytes += payload.memory_bytes
         while self._held_bytes > HELD_BYTES_MAX and len(self._held) > 1:
@@ -353,10 +370,12 @@ class Loop:
     # ---- what goes out -----------------------------------------------------------------------------------------------
 
     def _send(self, member: str, message: NodeMessage) -> None:
-        self._outbox.send_consensus(member, encode(message))
+        for frame in encode_within(message, CONSENSUS_BYTES_MAX):
+            self._outbox.send_consensus(member, frame)
 
     def _broadcast(self, message: Message | Cosignature | CosignatureRequest) -> None:
-        self._outbox.broadcast_consensus(encode(message))
+        for frame in encode_within(message, CONSENSUS_BYTES_MAX):
+            self._outbox.broadcast_consensus(frame)
 
     def _greeted(self, sender: str, hello: Hello) -> None:
         member = self.genesis.member(sender)
@@ -366,14 +385,9 @@ class Loop:
         if not verify_strict(member.keys.consensus, hello.signing_bytes(), hello.signature):
             raise InvalidSignature(sender, "its greeting")
         known = self.generations.get(sender, 0)
-        if hello.boot_generation < known:
-            log.error(
-                "%s greets as start %d after start %d: an older state was restored, or two processes share its key",
-                sender,
-                hello.boot_generation,
-                known,
-            )
         self.generations[sender] = max(known, hello.boot_generation)
+        if hello.boot_generation < known:
+            raise OldStart(sender, known, hello.boot_generation)
 
     def reject(self, sender: str, error: PeerError) -> None:
         """Counts and, within bounds, logs a message that no correct peer sends."""

@@ -6,7 +6,11 @@ from typing import Protocol, assert_never
 
 from consensus.types import Digest
 from ledger.apply import Reason, Receipt
+from node.mempool import Overloaded
 from node.rpc.types import OnResult, Refusal, SubmissionResult, SubmissionState
+
+WAITERS_PER_STATEMENT_MAX = 64
+"""Callers told about one statement. Who gave up waiting counts until it is decided: nobody says that they left."""
 
 
 class StoredEntries(Protocol):
@@ -18,13 +22,19 @@ class StoredEntries(Protocol):
 
 
 class Submissions:
-    """Callbacks by statement digest. Bounded by the mempool and the callers' own limits."""
+    """Callbacks by statement digest: as many statements as the mempool holds, WAITERS_PER_STATEMENT_MAX for each."""
 
     def __init__(self) -> None:
         self._waiting: dict[Digest, list[OnResult]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def check_room(self, statement: Digest) -> None:
+        """Raises: Overloaded where no more may wait for this statement."""
+        waiting = len(self._waiting.get(statement, ()))
+        if waiting >= WAITERS_PER_STATEMENT_MAX:
+            raise Overloaded("statement", f"{waiting} waiting for it", f"fewer than {WAITERS_PER_STATEMENT_MAX}")
 
     def wait(self, statement: Digest, on_result: OnResult) -> None:
         """Has `on_result` told when the statement is final or refused at execution."""

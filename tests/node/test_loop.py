@@ -1,0 +1,567 @@
+"""The loop: outputs obeyed strictly in order, frames from strangers survived, and what a restart takes up again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consensus.errors import LocalError
+from consensus.events import Connected, PayloadsHeld
+from consensus.messages import Certificates, Chain, Proposal
+from consensus.types import (
+    Certificate,
+    Digest,
+    Epoch,
+    Height,
+    Signature,
+    SignedVote,
+    ValidatorIndex,
+    View,
+    Vote,
+    VoteKind,
+    nullify,
+)
+from ledger.payload import parse_payload
+from node import loop as module
+from node.loop import REJECTIONS_LOGGED_PER_PEER
+from node.mempool import Overloaded
+from node.rpc.types import SubmissionState
+from node.store.errors import StoreFull
+from node.submissions import WAITERS_PER_STATEMENT_MAX
+from node.validation import HeldPayload, check_statements
+from node.wire import Cosignature, CosignatureRequest, Hello, decode, encode
+from tests.ledger.builders import make_catalogue, make_claim
+from tests.node.nodes import CONSORTIUM, GENESIS, MEMBERS, Bench, Results, key, make_folder
+from tests.node.town import Town
+
+ACCEPTED, FINAL, DUPLICATE, REFUSED = SubmissionState
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    built = Town(tmp_path)
+    yield built
+    built.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Bench]:
+    """One node whose peers are silent."""
+    bench = Bench(make_folder(tmp_path / "court", "court"))
+    bench.loop.start()
+    yield bench
+    bench.close()
+
+
+def let_pass(node: Bench, milliseconds: int) -> None:
+    end = node.clock.now_ms + milliseconds
+    while (due := node.loop.due_ms()) is not None and due <= end:
+        node.clock.now_ms = max(node.clock.now_ms + 1, due)
+        node.loop.tick()
+    node.clock.now_ms = end
+
+
+def signed_vote(member: str, vote: Vote) -> SignedVote:
+    signature = key(member, "consensus").sign(vote.signing_bytes(GENESIS.digest))
+    return SignedVote(vote=vote, voter=ValidatorIndex(MEMBERS.index(member)), signature=Signature(signature))
+
+
+def hello(member: str, *, generation: int = 1, consortium: Digest = GENESIS.digest, signer: str = "") -> Hello:
+    bare = Hello(
+        consortium=consortium,
+        boot_generation=generation,
+        height=Height(0),
+        version="1",
+        signature=Signature(bytes(64)),
+    )
+    signature = Signature(key(signer or member, "consensus").sign(bare.signing_bytes()))
+    return Hello(
+        consortium=consortium, boot_generation=generation, height=Height(0), version="1", signature=signature
+    )  # fmt: skip
+
+
+# ---- strictly in order -----------------------------------------------------------------------------------------------
+
+
+class Journal:
+    """Everything a node does that cannot be taken back, in the order in which it does it."""
+
+    def __init__(self, node: Bench) -> None:
+        self.lines: list[tuple[str, Any]] = []
+        self._note(node.voting, "persist", lambda state: [("persisted", vote) for vote in state.votes])
+        self._note(node.signer, "vote", lambda vote: [("signed", vote)], before=True)
+        self._note(node.store, "put_payloads", lambda payloads: [("stored", p.digest) for p in payloads])
+        self._note(node.store, "commit", lambda commit, *_: [("committed", b.digest) for b in commit.blocks])
+        self._note(node.store, "record_cosigned", lambda size, _root: [("watermark", size)])
+        self._note(node.signer, "checkpoint", lambda checkpoint, _s: [("cosigned", checkpoint.size)], before=True)
+        self._note(node.said, "send_consensus", lambda _to, frame: self._said(node, frame), before=True)
+        self._note(node.said, "broadcast_consensus", lambda frame: self._said(node, frame), before=True)
+        self._note(node.said, "broadcast_payload", lambda frame: [("sent", parse_payload(frame).digest)], before=True)
+        self._note(node.loop, "held", lambda payload, **_: [("held", payload.payload.digest)], before=True)
+
+    def _note(
+        self, thing: object, name: str, lines: Callable[..., list[tuple[str, Any]]], *, before: bool = False
+    ) -> None:
+        inner = getattr(thing, name)
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            if before:
+                self.lines += lines(*args, **kwargs)
+                return inner(*args, **kwargs)
+            result = inner(*args, **kwargs)
+            self.lines += lines(*args, **kwargs)  # only what returned is on disk
+            return result
+
+        setattr(thing, name, noted)
+
+    def _said(self, node: Bench, frame: bytes) -> list[tuple[str, Any]]:
+        match decode(frame):
+            case Proposal() as proposal:
+                return [("sent", proposal.vote.vote)]
+            case SignedVote() as signed if signed.voter == node.signer.index:
+                return [("sent", signed.vote)]
+            case Cosignature() as cosignature if cosignature.cosignature.name.endswith(node.config.member):
+                return [("sent", cosignature.size)]
+            case _:
+                return []
+
+    def first(self, what: str, of: object) -> int:
+        return self.lines.index((what, of))
+
+
+def test_nothing_irrevocable_happens_before_it_is_on_disk(town: Town) -> None:
+    journals = {member: Journal(node) for member, node in town.nodes.items()}
+    for number in range(6):
+        town.submit(MEMBERS[number % 4], CONSORTIUM.statement(make_claim(number), ref=f"r{number}"))
+        town.run(lambda size=number + 1: town.is_complete(size))
+    for journal in journals.values():
+        votes = {of for what, of in journal.lines if what == "sent" and isinstance(of, Vote)}
+        assert len(votes) >= 6, "they voted"
+        for vote in votes:
+            assert journal.first("persisted", vote) < journal.first("signed", vote) < journal.first("sent", vote)
+        sizes = [of for what, of in journal.lines if what == "cosigned"]
+        assert sizes == [1, 2, 3, 4, 5, 6]
+        for size in sizes:
+            assert journal.first("watermark", size) < journal.first("cosigned", size) < journal.first("sent", size)
+        payloads = {of for what, of in journal.lines if what == "held"}
+        assert len(payloads) == 6
+        for payload in payloads:
+            assert journal.first("stored", payload) < journal.first("held", payload)
+            if ("sent", payload) in journal.lines:
+                assert journal.first("stored", payload) < journal.first("sent", payload)
+
+
+def test_vote_that_could_not_be_written_is_neither_signed_nor_sent(
+    node: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(node)
+
+    def full(_state: object) -> None:
+        raise StoreFull(node.config.voting_path, "the disk is full")
+
+    monkeypatch.setattr(node.voting, "persist", full)
+    node.loop.accept(CONSORTIUM.statement(make_claim(1)), (), Results())
+    with pytest.raises(StoreFull):
+        let_pass(node, 5_000)
+    assert not [line for line in journal.lines if isinstance(line[1], Vote)]
+
+
+def test_payload_that_could_not_be_written_is_not_sent(node: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_payloads: object) -> None:
+        raise StoreFull(node.config.chain_path, "the disk is full")
+
+    monkeypatch.setattr(node.store, "put_payloads", full)
+    with pytest.raises(StoreFull):
+        node.loop.accept(CONSORTIUM.statement(make_claim(1)), (), Results())
+    assert node.said.payloads == []
+
+
+def test_vote_is_the_same_after_a_crash_between_writing_and_sending(tmp_path: Path) -> None:
+    """Persisted, then killed: after the restart the same vote goes out, and no other one in that view (pitfall 1)."""
+    config = make_folder(tmp_path / "court", "court")
+    node = Bench(config)
+    node.loop.start()
+    written: list[Vote] = []
+    persist = node.voting.persist
+
+    def crash(state: Any) -> None:
+        persist(state)
+        written.extend(state.votes)
+        raise KeyboardInterrupt
+
+    node.voting.persist = crash  # type: ignore[method-assign]
+    node.loop.accept(CONSORTIUM.statement(make_claim(1)), (), Results())
+    with pytest.raises(KeyboardInterrupt):
+        let_pass(node, 5_000)
+    assert written
+    assert not [m for m in node.said.messages() if isinstance(m, SignedVote | Proposal)]
+    node.close()
+
+    again = Bench(config)
+    again.loop.start()
+    let_pass(again, 2_000)
+    sent = {m.vote for m in again.said.messages() if isinstance(m, SignedVote)}
+    assert set(written) <= sent
+    for vote in sent:
+        for other in written:
+            assert (vote.view, vote.kind) != (other.view, other.kind) or vote == other
+    again.close()
+
+
+# ---- what peers send -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\xff" * 50,
+        encode(hello("label", consortium=Digest(b"\x01" * 32))),
+        encode(hello("label", signer="court")),
+        encode(SignedVote(vote=nullify(Epoch(0), View(1)), voter=ValidatorIndex(0), signature=Signature(bytes(64)))),
+        encode(SignedVote(vote=nullify(Epoch(7), View(1)), voter=ValidatorIndex(0), signature=Signature(bytes(64)))),
+        encode(SignedVote(vote=nullify(Epoch(0), View(1)), voter=ValidatorIndex(99), signature=Signature(bytes(64)))),
+    ],
+    ids=["empty", "noise", "other consortium", "other's greeting", "bad signature", "epoch", "stranger"],
+)
+def test_bad_frame_is_counted_against_its_sender_and_changes_nothing(node: Bench, frame: bytes) -> None:
+    before = node.loop.engine.status()
+    node.loop.frame("label", frame)
+    assert dict(node.loop.rejected) == {"label": 1}
+    assert node.loop.engine.status() == before
+
+
+@given(frame=st.binary(max_size=120))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_frame_ends_the_loop(node: Bench, frame: bytes) -> None:
+    node.loop.frame("label", frame)
+
+
+def test_peer_cannot_fill_the_log(node: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        for _ in range(10 * REJECTIONS_LOGGED_PER_PEER):
+            node.loop.frame("label", b"\xff")
+        node.loop.frame("society", b"\xff")
+    assert len(caplog.records) == REJECTIONS_LOGGED_PER_PEER + 1, "one peer's noise does not silence another's"
+    assert node.loop.rejected["label"] == 10 * REJECTIONS_LOGGED_PER_PEER
+
+
+def test_peer_cannot_fill_the_log_with_valid_contradictions(node: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """An old greeting is signed and well-formed, and still only worth a bounded number of lines."""
+    with caplog.at_level(logging.INFO):
+        node.loop.frame("label", encode(hello("label", generation=9)))
+        for _ in range(10 * REJECTIONS_LOGGED_PER_PEER):
+            node.loop.frame("label", encode(hello("label", generation=3)))
+    assert 1 <= len(caplog.records) <= REJECTIONS_LOGGED_PER_PEER
+    assert "older state was restored" in caplog.records[0].getMessage()
+
+
+def test_greeting_is_remembered_and_an_older_one_is_reported(node: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    node.loop.frame("label", encode(hello("label", generation=4)))
+    node.loop.frame("label", encode(hello("label", generation=5)))
+    assert not caplog.records
+    node.loop.frame("label", encode(hello("label", generation=4)))
+    assert "label" in caplog.records[0].getMessage()
+    assert node.loop.generations == {"label": 5}, "the highest counts"
+
+
+def test_peer_that_connects_is_greeted_and_told_where_we_stand(town: Town) -> None:
+    town.submit("court", CONSORTIUM.statement(make_claim(1)))
+    town.run(lambda: town.is_complete(1))
+    said = town["court"].said.consensus
+    said.clear()
+    town["court"].loop.connected("label")
+    sent = [decode(frame) for to, frame in said if to == "label"]
+    assert isinstance(sent[0], Hello)
+    assert sent[0].height == town["court"].store.head().block.height
+    assert isinstance(sent[1], Certificate)
+    assert sent[1].vote.kind is VoteKind.FINALIZE
+
+
+def test_two_contradicting_votes_are_reported_once(node: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    for block in (b"\x01", b"\x02", b"\x03"):
+        vote = Vote(kind=VoteKind.FINALIZE, epoch=Epoch(0), view=View(1), height=Height(1), block=Digest(block * 32))
+        node.loop.frame("label", encode(signed_vote("label", vote)))
+    told = [r.getMessage() for r in caplog.records if "contradicting" in r.getMessage()]
+    assert len(told) == 1
+    assert "label" in told[0]
+
+
+def test_answer_too_large_for_a_frame_goes_in_several(node: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """128 certificates in a committee of 128 are 730 KB: the network refuses that frame, and that ended the node."""
+    certificate = Certificate(
+        vote=nullify(Epoch(0), View(3)),
+        signers=tuple(ValidatorIndex(i) for i in range(86)),
+        signatures=(Signature(bytes(64)),) * 86,
+    )
+    message = Certificates(certificates=(certificate,) * 128)
+    node.loop._send("label", message)
+    node.loop._broadcast(message)
+    assert len(node.said.consensus) >= 6
+    assert max(len(frame) for _, frame in node.said.consensus) <= module.CONSENSUS_BYTES_MAX
+
+
+# ---- submissions -----------------------------------------------------------------------------------------------------
+
+
+def test_statement_becomes_final_and_its_submitter_learns_where(town: Town) -> None:
+    results = town.submit("court", CONSORTIUM.statement(make_claim(1)))
+    assert results.states == [ACCEPTED]
+    town.run(lambda: town.is_complete(1))
+    assert results.states == [ACCEPTED, FINAL]
+    head = town["label"].store.head()
+    assert (results.last.index, results.last.height) == (0, 1)
+    assert (results.last.height, results.last.block_time_ms) == town["label"].store.entry_position(0)
+    assert head.size == 1
+
+
+def test_statement_submitted_twice_is_recorded_once_and_both_learn_where(town: Town) -> None:
+    statement = CONSORTIUM.statement(make_claim(1))
+    first = town.submit("court", statement)
+    second = town.submit("court", statement)
+    third = town.submit("label", statement)
+    town.run(lambda: town.is_complete(1))
+    town.run()
+    assert set(town.sizes().values()) == {1}
+    assert first.states == second.states == [ACCEPTED, FINAL]
+    assert third.states[0] is ACCEPTED
+    assert third.last.state in (FINAL, DUPLICATE)
+    assert {r.last.index for r in (first, second, third)} == {0}
+    assert all(len(n.loop.mempool) == 0 and len(n.loop.submissions) == 0 for n in town.nodes.values())
+
+
+def test_reference_used_for_two_statements_is_refused_and_leaves_no_leaf(town: Town) -> None:
+    first = town.submit("court", CONSORTIUM.statement(make_claim(1), ref="same"))
+    town.run(lambda: town.is_complete(1))
+    second = town.submit("court", CONSORTIUM.statement(make_claim(2), ref="same"))
+    town.run(lambda: second.last.ends)
+    assert first.last.state is FINAL
+    assert second.states == [ACCEPTED, REFUSED]
+    assert second.last.refusal is not None
+    assert second.last.refusal.code == "CLIENT_REF_USED"
+    assert "leaf 0" in second.last.refusal.value
+    assert set(town.sizes().values()) == {1}
+
+
+def test_full_mempool_refuses_and_forgets(node: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.mempool.PENDING_STATEMENTS_MAX", 1)
+    node.loop.accept(CONSORTIUM.statement(make_claim(1), ref="a"), (), Results())
+    results = Results()
+    late = CONSORTIUM.statement(make_claim(2), ref="b")
+    with pytest.raises(Overloaded):
+        node.loop.accept(late, (b"claim",), results)
+    assert results.all == []
+    assert len(node.loop.submissions) == 1
+    assert late.digest not in node.loop._bodies
+
+
+def test_waiters_for_one_statement_are_bounded(node: Bench) -> None:
+    """Without finality nothing is ever told: whoever asks again and again must not grow a list for ever."""
+    statement = CONSORTIUM.statement(make_claim(1))
+    waiting = [Results() for _ in range(WAITERS_PER_STATEMENT_MAX)]
+    for results in waiting:
+        node.loop.accept(statement, (), results)
+    refused = Results()
+    with pytest.raises(Overloaded):
+        node.loop.accept(statement, (), refused)
+    assert refused.all == []
+    assert all(results.states == [ACCEPTED] for results in waiting)
+
+
+def test_payload_is_published_where_gossip_is_wanted(node: Bench) -> None:
+    node.loop.accept(CONSORTIUM.statement(make_claim(1)), (), Results())
+    assert node.published == node.said.payloads
+    assert len(node.published) == 1
+
+
+# ---- payloads --------------------------------------------------------------------------------------------------------
+
+
+def held(number: int, *, author: int = 0, size: int = 0) -> HeldPayload:
+    payload = CONSORTIUM.payload(
+        [CONSORTIUM.sign(make_claim(number, title="x" * max(1, size)), ref=f"h{number}")],
+        author=author,
+        sequence=number + 1,
+    )
+    return HeldPayload(payload=payload, statements=check_statements(payload, GENESIS))
+
+
+def test_payload_held_twice_is_counted_once(node: Bench) -> None:
+    payload = held(1)
+    node.store.put_payloads([payload.payload])
+    node.loop.held(payload)
+    once = node.loop._held_bytes
+    node.loop.held(payload)
+    assert node.loop._held_bytes == once == payload.memory_bytes
+
+
+def test_payloads_in_memory_are_bounded_and_read_back(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HELD_BYTES_MAX", 1)
+    town.lost = {(a, b) for a in MEMBERS for b in MEMBERS if a != b}  # nothing becomes final yet
+    results = []
+    for number in range(3):
+        results.append(town.submit("court", CONSORTIUM.statement(make_claim(number), ref=f"m{number}")))
+        town.clock.now_ms += 50
+        town["court"].loop.tick()
+    assert len(town["court"].loop._held) == 1
+    town.lost = set()
+    for other in MEMBERS:
+        if other != "court":
+            town["court"].loop.connected(other)
+            town[other].loop.connected("court")
+    town.run(lambda: all(r.last.ends for r in results), for_ms=60_000)
+    assert [r.last.state for r in results] == [FINAL] * 3
+    assert len(town.roots()) == 1
+
+
+def test_every_payload_has_a_sequence_of_its_own_over_restarts(tmp_path: Path) -> None:
+    config = make_folder(tmp_path / "court", "court")
+    seen = []
+    for start in range(3):
+        node = Bench(config)
+        node.loop.start()
+        for number in range(2):
+            node.loop.accept(CONSORTIUM.statement(make_claim(number), ref=f"{start} {number}"), (), Results())
+            node.clock.now_ms += 1000
+            node.loop.tick()
+        seen += [parse_payload(frame).header.sequence for frame in node.said.payloads]
+        node.close()
+    assert len(seen) == 6
+    assert seen == sorted(set(seen)), "strictly ascending: two payloads of one author never have the same"
+
+
+def test_missing_payloads_are_fetched_from_the_holders_and_held_ones_reported(town: Town) -> None:
+    """A proposal over payloads that were never pushed: everybody fetches them before voting."""
+    town.payloads_pushed = False
+    results = town.submit("court", CONSORTIUM.statement(make_claim(1)))
+    town.run(lambda: town.is_complete(1))
+    assert results.last.state is FINAL
+    assert len(town.roots()) == 1
+
+
+def test_payload_that_a_leader_orders_again_records_nothing_twice(town: Town) -> None:
+    """A faulty leader may order what is final already: each statement in it is a duplicate then, and nothing breaks."""
+    results = town.submit("court", CONSORTIUM.statement(make_claim(1)))
+    town.run(lambda: town.is_complete(1))
+    digest = parse_payload(town["court"].said.payloads[0]).digest
+    for node in town.nodes.values():
+        node.loop.engine._state.payloads._settled.clear()
+        node.loop.step(PayloadsHeld(digests=(digest,), order=True))
+    height = town["court"].store.head().block.height
+    town.run(for_ms=5_000)
+    heads = [n.store.head() for n in town.nodes.values()]
+    assert all(head.block.height > height for head in heads), "the block became final"
+    assert {head.size for head in heads} == {1}
+    assert results.states == [ACCEPTED, FINAL]
+
+
+# ---- after a restart -------------------------------------------------------------------------------------------------
+
+
+def test_restart_takes_up_payloads_that_were_stored_and_not_ordered(tmp_path: Path) -> None:
+    town = Town(tmp_path)
+    town.lost = {("court", other) for other in MEMBERS}
+    accepted = town.submit("court", CONSORTIUM.statement(make_claim(1)))
+    town.run(for_ms=100)
+    assert accepted.states == [ACCEPTED]
+    assert town["court"].store.pending_payloads()
+    town.stop("court")
+    town.lost = set()
+    town.start("court")
+    town.run(lambda: town.is_complete(1), for_ms=60_000)
+    assert set(town.sizes().values()) == {1}
+    assert town["court"].store.pending_payloads() == ()
+    town.close()
+
+
+def test_statement_sent_again_after_a_restart_is_recorded_once(tmp_path: Path) -> None:
+    town = Town(tmp_path)
+    town.lost = {("court", other) for other in MEMBERS}
+    statement = CONSORTIUM.statement(make_claim(1))
+    town.submit("court", statement)
+    town.run(for_ms=100)
+    town.stop("court")
+    town.lost = set()
+    town.start("court")
+    again = town.submit("court", statement)
+    town.run(lambda: again.last.ends, for_ms=60_000)
+    town.run(for_ms=5_000)
+    assert again.states == [ACCEPTED, FINAL]
+    assert set(town.sizes().values()) == {1}
+    town.close()
+
+
+def test_peer_that_lags_gets_the_chain_in_frames_that_fit(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    town.stop("platform")
+    for number in range(5):
+        results = town.submit("court", CONSORTIUM.statement(make_claim(number), ref=f"r{number}"))
+        town.run(lambda r=results: r.last.ends, for_ms=60_000)
+    court = town["court"]
+    height = court.store.head().block.height
+    whole = court.store.blocks_from(1, 64)
+    assert whole is not None
+    assert len(whole.blocks) == height
+    monkeypatch.setattr(module, "CHAIN_BYTES_MAX", len(encode(whole)) // 2)
+    court.said.consensus.clear()
+    court.loop._send_chain(module.SendChain(to=ValidatorIndex(3), from_height=Height(1)))
+    ((to, frame),) = court.said.consensus
+    chain = decode(frame)
+    assert isinstance(chain, Chain)
+    assert to == "platform"
+    assert len(frame) <= module.CHAIN_BYTES_MAX
+    assert chain.blocks[0].height == 1
+    court.said.consensus.clear()
+    court.loop._send_chain(module.SendChain(to=ValidatorIndex(3), from_height=Height(height + 1)))
+    assert court.said.consensus == [], "what is not there is not answered"
+
+
+def test_idle_loop_asks_for_no_time_soon(town: Town) -> None:
+    """Quiet means quiet: no timer within the minute, no frame (design D4)."""
+    town.submit("court", CONSORTIUM.statement(make_claim(1)))
+    town.run(lambda: town.is_complete(1))
+    town.run(for_ms=3_000)
+    sent = {member: len(node.said.consensus) for member, node in town.nodes.items()}
+    town.run(for_ms=60_000)
+    assert {member: len(node.said.consensus) for member, node in town.nodes.items()} == sent
+
+
+def test_catalogue_travels_through_the_loop_with_its_claims(town: Town) -> None:
+    built = make_catalogue(7)
+    court = town["court"]
+    court.store.put_blobs([built.manifest, *built.chunks])
+    claims = tuple(make_claim(number).encode() for number in range(7))
+    results = town.submit("court", CONSORTIUM.statement(built.header), claims)
+    assert court.loop._bodies == {}, "it was cut at once: its payload holds the body now"
+    town.run(lambda: town.is_complete(1))
+    assert results.last.state is FINAL
+    assert {node.store.head().claims for node in town.nodes.values()} == {7}
+
+
+def test_error_of_this_machine_is_not_blamed_on_a_peer(node: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_event: object) -> None:
+        raise LocalError("the disk is gone")
+
+    monkeypatch.setattr(node.loop, "step", broken)
+    with pytest.raises(LocalError):
+        node.loop.frame("label", encode(signed_vote("label", nullify(Epoch(0), View(1)))))
+    assert not node.loop.rejected
+
+
+def test_connection_of_a_peer_is_told_to_the_engine(node: Bench) -> None:
+    seen: list[object] = []
+    inner = node.loop.step
+    node.loop.step = lambda event: (seen.append(event), inner(event))[1]  # type: ignore[method-assign]
+    node.loop.connected("label")
+    assert seen == [Connected(peer=ValidatorIndex(0))]
+
+
+def test_unanswerable_cosignature_request_sends_nothing(node: Bench) -> None:
+    node.said.consensus.clear()
+    node.loop.frame("label", encode(CosignatureRequest(size=12)))
+    assert node.said.consensus == []
