@@ -339,7 +339,7 @@ class RecentKeys:
 
     def __init__(self) -> None:
         self._sweep = -1
-        self._generations = [bytearray(2**self._BITS), bytearray(2**self._BITS)]
+        self._generations = [self._empty(), self._empty()]
 
     def add(self, sweep: int, runs: Sequence[Rows], kinds_max: int) -> None:
         """Remembers the keys with a kind up to `kinds_max` of runs written in `sweep`."""
@@ -353,8 +353,13 @@ class RecentKeys:
     def advance(self, sweep: int) -> None:
         if sweep > self._sweep:
             for generation in {(sweep - i) % 2 for i in range(min(2, sweep - self._sweep))}:
-                self._generations[generation] = bytearray(2**self._BITS)
+                self._generations[generation] = self._empty()
             self._sweep = sweep
+
+    @classmethod
+    def _empty(cls) -> memoryview:
+        """Zeroes that take no memory until they are written to."""
+        return np.zeros(2**cls._BITS, dtype=np.uint8).data
 
     def may_hold(self, key: bytes) -> bool:
         one = int.from_bytes(key[:4], "big") & self._MASK

@@ -147,6 +147,9 @@ def test_a_commit_is_found_by_every_name_of_its_statements(store: ChainStore, ma
         assert store.index_of_signed(parsed.signed_digest) == index
         assert store.index_of_client_ref("label", f"ref-{index}") == index
         assert store.entry_position(index) == (1, applied.block_time_ms)
+        # The index keeps 15 bytes of a digest: the rest is compared with what is found.
+        assert store.index_of_statement(Digest(parsed.digest[:15] + bytes(17))) is None
+        assert store.index_of_signed(Digest(parsed.signed_digest[:15] + bytes(17))) is None
     assert store.index_of_statement(Digest(bytes(32))) is None
     assert store.index_of_signed(Digest(bytes(32))) is None
     assert store.index_of_client_ref("society", "ref-0") is None

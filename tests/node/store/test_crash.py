@@ -87,7 +87,7 @@ def test_killed_within_a_transaction_the_store_is_whole(folder: Path, where: str
     rng = random.Random(where)
     everything: list[dict[str, Any]] = []
     for _ in range(2):
-        count = rng.randint(2, 3) if where == "map growth" else rng.randint(9, 40)
+        count = rng.randint(2, 3) if where == "map growth" else rng.randint(9, 30)
         everything += acknowledged(writer(folder, where, count))
         size = verify(folder, everything)
     assert size > 0
@@ -97,7 +97,7 @@ def test_killed_at_any_moment_what_was_acknowledged_is_there(folder: Path) -> No
     rng = random.Random(7)
     everything: list[dict[str, Any]] = []
     sizes = []
-    for _ in range(5):
+    for _ in range(4):
         everything += acknowledged(writer(folder, "never", 0), kill_after=rng.randint(1, 25))
         sizes.append(verify(folder, everything))
     assert sizes == sorted(sizes)

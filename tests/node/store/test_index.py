@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from node.store import index as index_module
-from node.store.environment import WriterEnvironment
 from node.store.index import Index, IndexState, RecentKeys
 from node.store.records import ONCE_KINDS_MAX, KeyKind, RowBatch, Rows, as_keys, between, row, row_key, sort_rows
 
@@ -21,28 +21,30 @@ class Bench:
     """An index in an environment of its own."""
 
     def __init__(self, path: Path) -> None:
-        self.environment = WriterEnvironment(path, (b"table", b"runs", b"heads"))
-        names = self.environment.databases
-        self.index = Index(names[b"table"], names[b"runs"], names[b"heads"])
+        # Not durable: that is the environment's part, and these tests commit thousands of times.
+        self.environment = lmdb.open(str(path), max_dbs=3, map_size=2**28, sync=False)
+        self.index = Index(*(self.environment.open_db(name) for name in (b"table", b"runs", b"heads")))
         self.state = IndexState()
         self.recent = RecentKeys()
 
     def commit(self, rows: Rows) -> None:
-        def work(txn: object) -> tuple[IndexState, Rows]:
-            state, run = self.index.add(txn, self.state, rows)  # type: ignore[arg-type]
-            return self.index.fold(txn, state), run  # type: ignore[arg-type]
-
         before = self.state.sweep
-        self.state, run = self.environment.write(work)
+        with self.environment.begin(write=True, buffers=True) as txn:
+            state, run = self.index.add(txn, self.state, rows)
+            self.state = self.index.fold(txn, state)
         self.recent.add(before, [run], ONCE_KINDS_MAX)
         self.recent.advance(self.state.sweep)
 
     def find(self, key: bytes, start: tuple[int, int] = (0, 0)) -> list[tuple[int, int]]:
-        with self.environment.read() as txn:
+        with self.environment.begin(buffers=True) as txn:
             return list(self.index.find(txn, key, start=start))
 
+    def run_sizes(self) -> list[int]:
+        with self.environment.begin(buffers=True) as txn:
+            return [len(rows) for _, _, rows, _ in self.index.audit(txn, self.state)]
+
     def check_counters(self) -> None:
-        with self.environment.read() as txn:
+        with self.environment.begin(buffers=True) as txn:
             blocks = list(txn.cursor(db=self.index.table_database).iternext(keys=False))
             table = np.frombuffer(b"".join(blocks), np.uint8).reshape(-1, 24)
             waiting = np.concatenate([*self.index.unfolded(txn, self.state), np.empty((0, 24), np.uint8)])
@@ -85,7 +87,7 @@ def digest(number: int) -> bytes:
 @pytest.mark.parametrize("per_commit", [1, 3, 20, 90])
 def test_every_row_is_found_in_order_through_merges_folds_and_sweeps(bench: Bench, per_commit: int) -> None:
     twin: dict[bytes, list[tuple[int, int]]] = {}
-    for leaf in range(2_000 // per_commit):
+    for leaf in range(1_200 // per_commit):
         keys = [digest((leaf * 7 + i) % 611) for i in range(per_commit)]  # many keys come back
         bench.commit(rows_of(KeyKind.BLAKE3, keys, leaf, range(per_commit)))
         for position, key in enumerate(keys):
@@ -97,6 +99,16 @@ def test_every_row_is_found_in_order_through_merges_folds_and_sweeps(bench: Benc
         assert bench.find(key) == sorted(expected)
     assert bench.find(row_key(KeyKind.BLAKE3, digest(9_999_999))) == []
     assert bench.find(row_key(KeyKind.SHA256, digest(1))) == [], "a kind never finds another kind's key"
+
+
+@pytest.mark.usefixtures("small")
+def test_runs_stay_few_and_bounded(bench: Bench) -> None:
+    for leaf in range(500):
+        bench.commit(rows_of(KeyKind.BLAKE3, [digest(leaf)], leaf, (0,)))
+        sizes = bench.run_sizes()
+        assert max(sizes) <= 64
+        assert len(sizes) <= 16, "full ones for at most twice the backlog, and one for each power of two"
+    assert len(sizes) > 2
 
 
 @pytest.mark.usefixtures("small")
@@ -132,15 +144,15 @@ def test_crowded_keys_do_not_make_a_fold_larger_than_its_bound(bench: Bench, mon
 
 @pytest.mark.usefixtures("small")
 def test_recent_keys_never_miss_a_key_that_waits_in_a_run(bench: Bench) -> None:
-    for leaf in range(600):
+    for leaf in range(400):
         bench.commit(rows_of(KeyKind.STATEMENT, [digest(leaf)], leaf, (0,)))
-        if leaf % 50 == 49:
-            with bench.environment.read() as txn:
+        if leaf % 80 == 79:
+            with bench.environment.begin(buffers=True) as txn:
                 for rows in bench.index.unfolded(txn, bench.state):
                     assert all(bench.recent.may_hold(bytes(r[:16])) for r in rows)
             for old in range(leaf):
                 key = row_key(KeyKind.STATEMENT, digest(old))
-                with bench.environment.read() as txn:
+                with bench.environment.begin(buffers=True) as txn:
                     found = list(bench.index.find(txn, key, runs=bench.recent.may_hold(key)))
                 assert found == [(old, 0)]
     assert bench.state.sweep >= 2
