@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -166,6 +165,8 @@ def _explain(error: Exception) -> tuple[str, Exit]:  # noqa: PLR0911  one a case
             return f"{error.filename or 'input or output'}: {error.strerror or error}", Exit.IO
         case _:
             if os.environ.get("STRETTO_DEBUG"):
+                import traceback
+
                 traceback.print_exception(error)
             fault = f"internal fault: {type(error).__name__}: {error}"
             return f"{fault} (set STRETTO_DEBUG=1 for the traceback)", Exit.SOFTWARE

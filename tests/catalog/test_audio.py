@@ -161,6 +161,20 @@ def test_what_is_no_audio_is_left_out_with_the_reason(tmp_path: Path, content: b
     assert why in reason(tmp_path / "song.wav", content)
 
 
+def test_a_wav_of_unknown_length_is_held_against_its_data_chunk(tmp_path: Path) -> None:
+    whole = encoded(BY_NAME["wav16.wav"])
+    open_ended = whole[:4] + bytes(4) + whole[8:]
+    assert reason(tmp_path / "a", open_ended) == ""
+    assert "'data' chunk needs 100 more bytes" in reason(tmp_path / "a", open_ended[:-100])
+
+
+def test_an_aiff_that_promises_more_samples_than_it_holds_is_truncated(tmp_path: Path) -> None:
+    content = bytearray(encoded(BY_NAME["aiff16.aiff"]))
+    at = content.index(b"COMM") + 8 + 2
+    content[at : at + 4] = (len(tone()) + 1).to_bytes(4, "big")
+    assert "truncated" in reason(tmp_path / "a", bytes(content))
+
+
 def test_a_wav_without_samples_is_left_out(tmp_path: Path) -> None:
     whole = encoded(BY_NAME["wav16.wav"])
     at = whole.index(b"data")

@@ -98,6 +98,7 @@ def test_openings_are_for_their_owner_alone_and_hold_the_names(stretto: Stretto,
     stretto(*desk.arguments())
     openings = desk.out.with_name("autumn.stretto.openings.json")
     assert stat.S_IMODE(openings.stat().st_mode) == 0o600
+    assert stat.S_IMODE(desk.out.stat().st_mode) == 0o644, "the statement itself is for everybody"
     document = json.loads(openings.read_text())
     assert [(o["position"], o["field"], o["value"]) for o in document["openings"]] == [(0, "parties[1].name", "Ada")]
     assert b"Ada" not in desk.out.read_bytes()
