@@ -51,6 +51,7 @@ HANDSHAKES_PER_ADDRESS_MAX = 16
 HANDSHAKE_S_MAX = 5
 NEGOTIATE_S_MAX = 5
 CLOSE_S_MAX = 2.0
+REFUSALS_LOGGED = 100
 
 logger = logging.getLogger(__name__)
 _quiet = logging.getLogger("libp2p")
@@ -150,7 +151,9 @@ class GuardedSwarm(Swarm):
         peer_id = str(muxed_conn.peer_id)
         if not self.gate(peer_id):
             self.tally.refused_connections += 1
-            logger.info("refused %s connection of %s: not a member", direction, peer_id)
+            # A stranger that insists must not fill the disk.
+            level = logging.INFO if self.tally.refused_connections <= REFUSALS_LOGGED else logging.DEBUG
+            logger.log(level, "refused %s connection of %s: not a member", direction, peer_id)
             await muxed_conn.abort()
             raise SwarmException("not a member")
         conn = await super().add_conn(muxed_conn, direction)
@@ -168,8 +171,7 @@ class GuardedSwarm(Swarm):
 
     async def upgrade_inbound_raw_conn(self, raw_conn: IRawConnection, maddr: Multiaddr) -> IMuxedConn:
         """Stock keeps a task and an inbound slot for every connection there ever was: the 300th is the last."""
-        remote = raw_conn.get_remote_address()
-        address = remote[0] if remote else ""
+        address = _address_of(raw_conn)
         if self._handshakes[address] >= HANDSHAKES_PER_ADDRESS_MAX:
             await raw_conn.close()
             raise SwarmException(f"too many handshakes from {address}")
@@ -289,10 +291,8 @@ class Host:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Raises: CannotListen."""
+        """Raises: CannotListen, in an ExceptionGroup (`check_address` before says almost all of it plainly)."""
         listen = self._settings.listen
-        if listen is not None:
-            _check_free(listen)
         async with self.libp2p.run([] if listen is None else [Multiaddr(listen)]):
             if listen is not None and not self.swarm.listeners:
                 raise CannotListen(listen, "libp2p refused the address")
@@ -312,6 +312,11 @@ class Host:
                     assert isinstance(muxed, BoundedYamux), "the upgrader makes nothing else"
                     nursery.start_soon(muxed.abort)
 
+    def check_address(self) -> None:
+        """Raises: CannotListen when the listen address is unusable or taken."""
+        if self._settings.listen is not None:
+            _check_free(self._settings.listen)
+
     def addresses(self) -> tuple[str, ...]:
         """Where it listens, with the port the system chose."""
         return tuple(str(address) for listener in self.swarm.listeners.values() for address in listener.get_addrs())
@@ -328,6 +333,14 @@ class Host:
             raise DialFailed(peer_id, address, f"{type(error).__name__}: {error}") from error
         except trio.TooSlowError:
             raise DialFailed(peer_id, address, f"no connection within {self._settings.dial_s_max:g} s") from None
+
+
+def _address_of(raw_conn: Any) -> str:
+    """Who connected; libp2p's own answer is None for IPv6."""
+    try:
+        return str(raw_conn.stream.stream.socket.getpeername()[0])
+    except (AttributeError, OSError):
+        return ""
 
 
 def _protocols(address: str) -> Mapping[str, str]:

@@ -93,7 +93,6 @@ class Keeper:
 
     async def run(self) -> None:
         """Until `scope` is cancelled."""
-        address = self._settings.peers[self._member_id]
         attempt = 0
         with self.scope:
             while True:
@@ -105,7 +104,7 @@ class Keeper:
                 attempt += 1
                 self._presence.lasted_s = 0.0
                 try:
-                    await self._dial(self._peer_id, address)
+                    await self._dial(self._peer_id, self._settings.peers[self._member_id])
                 except DialFailed as error:
                     self._tally.dials_failed += 1
                     logger.log(logging.INFO if attempt == 1 else logging.DEBUG, "%s: %s", self._member_id, error)

@@ -3,7 +3,8 @@
 Stock behaviour these classes replace, measured in 0.8.1:
 - a peer may send any amount beyond its window: 254 MiB of memory from 266 MB sent, no limit;
 - a peer may open any number of streams: a task and its buffers for each;
-- a peer whose machine is gone stays connected for ever: pings are sent but a missing answer has no consequence.
+- a peer whose machine is gone stays connected for ever: pings are sent but a missing answer has no consequence;
+- every read sends a window update, encrypted and alone, before it returns what was read.
 """
 
 from __future__ import annotations
@@ -18,23 +19,38 @@ from libp2p.abc import IMuxedConn, IMuxedStream, ISecureConn
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux import yamux
-from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
 from node.network.tally import Tally
 
 CONNECTION_BYTES_MAX = 32 * 1024 * 1024
 """Unread bytes held for one peer; more than its windows allow means that it ignores them: it is cut."""
-STREAM_WINDOW_BYTES_MAX = 4 * 1024 * 1024
-"""Receive window one stream grows to (stock: 16 MiB): the streams of a correct peer stay below CONNECTION_BYTES_MAX."""
+STREAM_WINDOW_BYTES = 4 * 1024 * 1024
+"""Receive window of a stream after its first bytes (stock grows to 16 MiB): those of a correct peer stay below
+CONNECTION_BYTES_MAX."""
 INBOUND_STREAMS_MAX = 32
 """Streams a peer may have open towards us; a correct node needs four."""
 INBOUND_REFUSALS_MAX = 256
 """A peer refused so many streams on one connection is cut."""
 
-# One constant serves the growth of windows and the largest DATA frame; a frame carries at most 64 KiB in practice.
-yamux.MAX_WINDOW_SIZE = STREAM_WINDOW_BYTES_MAX
-
 logger = logging.getLogger(__name__)
+
+
+class SteadyStream(YamuxStream):
+    """A stream that renews its window when half of it is used, not at every read."""
+
+    async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:  # noqa: ARG002
+        """Called after a read. A window is what the peer may send (`recv_window`), what is unread, and what is used."""
+        unread = len(self.conn.stream_buffers.get(self.stream_id, b""))
+        used = STREAM_WINDOW_BYTES - self.recv_window - unread
+        if used >= STREAM_WINDOW_BYTES // 2:
+            self.recv_window += used
+            await self.send_window_update(used)
+
+
+# The muxer names its stream class and its bounds in the code. This one also bounds the largest DATA frame.
+yamux.YamuxStream = SteadyStream  # type: ignore[misc]
+yamux.MAX_WINDOW_SIZE = STREAM_WINDOW_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

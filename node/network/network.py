@@ -83,11 +83,12 @@ class Network:
         """Serves until cancelled. Raises: CannotListen."""
         from node.network.host import Host  # noqa: PLC0415  libp2p takes seconds to import
 
+        self._host = host = Host(
+            self._settings, self._seed, gate=self._is_member, arrived=self._arrived, tally=self._tally
+        )
+        host.check_address()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._host = host = Host(
-                self._settings, self._seed, gate=self._is_member, arrived=self._arrived, tally=self._tally
-            )
             for cls in DIRECT_CLASSES:
                 host.handle(protocol_of(cls), self._reader_of(cls))
             if self._settings.gossip_topic is not None:
@@ -159,7 +160,7 @@ class Network:
     # ---- connections ----
 
     def _is_member(self, peer_id: str) -> bool:
-        return peer_id in self._members()
+        return peer_id in self._members() and peer_id != self.peer_id  # nobody else may have our key
 
     def _arrived(self, connection: Connection) -> None:
         """A member's connection came up. One per member stays: the direction the ids say, the newest of it."""

@@ -178,6 +178,31 @@ async def test_restarted_node_replaces_a_connection_not_yet_known_to_be_dead() -
         await until(lambda: twin.connected() == {"m0"})
 
 
+async def test_node_with_our_own_key_is_refused() -> None:
+    """A copy of this node, or its thief, is not a member besides us."""
+    async with found(1) as town:
+        twin = Network(NetworkSettings(listen=None, peers={}), town.seeds[0], lambda: town.members)
+        await town.nursery.start(twin.run)
+        host = twin._host
+        assert host is not None
+        host.swarm.gate = lambda _: True
+        await host.dial(town.peer_id("m0"), town.addresses["m0"])
+        await until(lambda: town["m0"].counters().refused_connections == 1)
+        assert town["m0"].connected() == frozenset()
+
+
+async def test_members_find_each_other_over_ipv6() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    async with found(2, running=0) as town:
+        for name in town.addresses:
+            town.addresses[name] = town.addresses[name].replace("/ip4/127.0.0.1", "/ip6/::1")
+        for name in town.addresses:
+            await town.start(name)
+        await until(lambda: town["m0"].connected() == {"m1"} and town["m1"].connected() == {"m0"})
+        await town.hears("m0", "m1")
+
+
 async def test_counters_count_what_happened() -> None:
     async with found(2) as town:
         for _ in range(10):
@@ -194,21 +219,21 @@ async def test_taken_address_is_refused_and_named() -> None:
     async with found(1) as town:
         listen = town.addresses["m0"]
         second = Network(NetworkSettings(listen=listen), seed_of(200), dict)
-        with pytest.RaisesGroup(CannotListen, flatten_subgroups=True, allow_unwrapped=True):
+        with pytest.raises(CannotListen):
             with trio.fail_after(5):
                 await second.run()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         listen = f"/ip4/127.0.0.1/tcp/{taken.getsockname()[1]}"
-        with pytest.RaisesGroup(CannotListen, flatten_subgroups=True, allow_unwrapped=True):
+        with pytest.raises(CannotListen):
             with trio.fail_after(5):
                 await Network(NetworkSettings(listen=listen), seed_of(200), dict).run()
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:4101", "/dns4/localhost/tcp/1", "/ip4/127.0.0.1/udp/1/quic-v1"])
 async def test_address_it_cannot_listen_on_is_refused(listen: str) -> None:
-    with pytest.RaisesGroup(CannotListen, flatten_subgroups=True, allow_unwrapped=True):
+    with pytest.raises(CannotListen):
         await Network(NetworkSettings(listen=listen), seed_of(200), dict).run()
 
 
