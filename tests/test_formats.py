@@ -1,0 +1,79 @@
+"""docs/formats.md against the code: a page that strangers build on must not drift."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import cbor2
+import pytest
+
+from consensus.types import Block, Vote
+from ledger.catalogue import CatalogueHeader
+from ledger.claim import Claim, Exhibit, Media, Party, Share
+from ledger.payload import HEADER_BYTES
+from tests.ledger.builders import make_claim, make_consortium
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "formats.md").read_text()
+
+
+def described(rule: str) -> set[str]:
+    """Field names in the CDDL rule of that name, those of nested maps left out."""
+    start = re.search(rf"^{rule} = \{{", PAGE, re.MULTILINE)
+    assert start is not None, f"no rule {rule}"
+    depth, at = 1, start.end()
+    text = ""
+    while depth:
+        char = PAGE[at]
+        depth += (char == "{") - (char == "}")
+        text += char if depth == 1 else ""
+        at += 1
+    return set(re.findall(r'"(\w+)" :', text))
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind"),
+    [("claim", Claim), ("party", Party), ("share", Share), ("media", Media), ("exhibit", Exhibit)],
+)
+def test_the_page_describes_every_field_and_no_other(rule: str, kind: type) -> None:
+    assert described(rule) == {field.name for field in fields(kind)}
+
+
+def test_catalogue_header_is_as_described() -> None:
+    assert described("catalogue-header") == {field.name for field in fields(CatalogueHeader)}
+
+
+def test_a_real_statement_has_the_described_shape() -> None:
+    consortium = make_consortium()
+    statement = cbor2.loads(consortium.statement(make_claim(1)).raw)
+    assert statement.tag == 18
+    protected, unprotected, payload, signature = statement.value
+    assert unprotected == {}
+    assert len(signature) == 64
+    header = cbor2.loads(protected)
+    assert set(header) == {1, 3, 4, 15, "stretto-consortium"}
+    assert header[3] in PAGE
+    assert set(cbor2.loads(payload)) == described("content")
+
+
+def test_fixed_layouts_have_the_described_tags_and_sizes() -> None:
+    for tag in ("stretto/payload/v1", "stretto/block/v1", "stretto/vote/v1"):
+        assert f"`{tag}`" in PAGE
+    columns = [line.strip("|").split("|") for line in PAGE.splitlines() if line.startswith("|")]
+    sizes = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "32": 32}
+
+    def total(column: int) -> int:
+        cells = (line[column].split(",")[0] for line in columns if column < len(line))
+        return sum(sizes[found[-1]] for cell in cells if (found := re.findall(r"\b(u8|u16|u32|u64|32)\b", cell)))
+
+    consortium = make_consortium()
+    assert total(0) + len("stretto/payload/v1") == HEADER_BYTES
+    block = consortium.genesis.committee()
+    genesis_block = Block(
+        consortium=block.consortium, epoch=block.epoch, view=0, height=0, parent_view=0, parent=bytes(32),  # type: ignore[arg-type]
+        timestamp_ms=0, proposer=0, payloads=(),  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert total(1) + len("stretto/block/v1") == len(genesis_block.encode())
+    vote = Vote(kind=1, epoch=0, view=1, height=0, block=bytes(32))  # type: ignore[arg-type]
+    assert total(2) + len("stretto/vote/v1") == len(vote.signing_bytes(block.consortium))
