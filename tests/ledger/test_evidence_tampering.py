@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from consensus.types import Certificate, VoteKind
 from ledger.evidence import CHECKS, Outcome, Verdict, verify_bundle
 from ledger.evidence_archive import ARCHIVE_BYTES_MAX, encode_archive, parse_archive
+from ledger.payload import parse_payload_header
 from ledger.statement import sign_statement
 from tests.ledger.builders import make_claim, make_consortium, private_key, public_key
 from tests.ledger.evidence_builders import (
+    BLOCK_TIME_MS,
     INDEX,
     SIZE,
     cosign,
@@ -21,6 +23,7 @@ from tests.ledger.evidence_builders import (
     log_path,
     make_blocks,
     make_checkpoint,
+    make_impostors,
     make_parts,
     outcomes,
     refused,
@@ -211,6 +214,52 @@ def test_block_of_another_epoch_is_refused() -> None:
     later = tuple(dataclasses.replace(block, epoch=1) for block in SINGLE.arguments["blocks"])
     data = SINGLE.but(blocks=later, finalization=finalize(CONSORTIUM, later[-1])).build()
     refused_for(data, "finalization", "epoch")
+
+
+def test_block_of_another_consortium_is_refused() -> None:
+    """Votes of this consortium for a block that says it belongs to another."""
+    foreign = tuple(
+        dataclasses.replace(block, consortium=make_impostors().genesis.digest) for block in SINGLE.arguments["blocks"]
+    )
+    data = SINGLE.but(blocks=foreign, finalization=finalize(CONSORTIUM, foreign[-1])).build()
+    refused_for(data, "finalization", "Block 7 is of another consortium")
+
+
+def test_payload_of_another_consortium_or_epoch_is_refused() -> None:
+    header = parse_payload_header(parse_archive(SINGLE.build())["payload-header.bin"])
+    for changes in ({"consortium": make_impostors().genesis.digest}, {"epoch": 1}):
+        foreign = dataclasses.replace(header, **changes)
+        block = make_blocks(CONSORTIUM, foreign.digest, 0)[0]
+        files = {
+            "payload-header.bin": foreign.encode(),
+            "block-000.bin": block.encode(),
+            "finalization.bin": finalize(CONSORTIUM, block).encode(),
+        }
+        report = refused_for(reseal(SINGLE.build(), files, CONSORTIUM), "order", "another consortium or epoch")
+        assert outcomes(report, Outcome.FAILED) == {"order"}
+
+
+def test_manifest_of_another_consortium_is_refused() -> None:
+    foreign = reseal(BUNDLE, {}, CONSORTIUM, consortium=make_impostors().genesis.digest)
+    report = refused_for(foreign, "exporter", "The manifest is of another consortium")
+    assert outcomes(report, Outcome.FAILED) == {"exporter"}
+
+
+def test_times_that_contradict_the_block_or_each_other_are_refused() -> None:
+    later = reseal(BUNDLE, {}, CONSORTIUM, recorded_ms=BLOCK_TIME_MS + 1)
+    report = refused_for(later, "time", "the block says 2026-09-21T14:13:20.123Z")
+    assert outcomes(report, Outcome.FAILED) == {"time"}
+    for exported_ms, verdict in ((BLOCK_TIME_MS - 500, Verdict.VERIFIED), (BLOCK_TIME_MS - 501, Verdict.REFUSED)):
+        early = reseal(BUNDLE, {}, CONSORTIUM, exported_ms=exported_ms)
+        assert verify_bundle(early, GENESIS, None).verdict is verdict
+    refused_for(early, "time", "exported before the statement was recorded")
+
+
+def test_claim_of_a_catalogue_beside_a_statement_that_is_none_is_refused() -> None:
+    files = parse_archive(BUNDLE)
+    added = {name: files[name] for name in ("claim.cbor", "catalogue-proof.txt")}
+    report = refused_for(reseal(SINGLE.build(), added, CONSORTIUM), "claim", "the statement is no catalogue")
+    assert "claim" in outcomes(report, Outcome.FAILED)
 
 
 def test_broken_chain_to_the_finalized_block_is_refused() -> None:
