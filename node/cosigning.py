@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from consensus.errors import InvalidSignature, LocalError, MalformedMessage, PeerError
 from consensus.types import Digest
@@ -17,8 +18,10 @@ from node.wire import Cosignature, CosignatureRequest
 
 log = logging.getLogger(__name__)
 
-AHEAD_MAX = 256
-"""Cosignatures kept for sizes this node has not reached, over all members."""
+AHEAD_PER_MEMBER_MAX = 64
+"""Cosignatures kept for sizes this node has not reached, for each member that sent them; the newest stay."""
+DIFFERING_SIZES_MAX = 1024
+"""Incomplete checkpoints for which validators that signed another root are remembered; the newest stay."""
 REPEAT_MS = 1_000
 """How often an incomplete latest checkpoint is signed for again, and others' signatures asked for."""
 
@@ -34,6 +37,14 @@ class LogDiverged(LocalError):
         self.size = size
 
 
+class _Ahead(NamedTuple):
+    """What a kept cosignature is found by. cosigner: the name it claims, unchecked."""
+
+    sender: str
+    size: int
+    cosigner: str
+
+
 class Cosigning:
     """Signs this node's checkpoints, gathers the others', completes them at a quorum of distinct validators.
 
@@ -47,17 +58,21 @@ class Cosigning:
         store: ChainStore,
         signer: Signer,
         broadcast: Callable[[Cosignature | CosignatureRequest], None],
+        reject: Callable[[str, PeerError], None],
         wall_ms: Callable[[], int],
     ) -> None:
         self._genesis = genesis
         self._store = store
         self._signer = signer
         self._broadcast = broadcast
+        self._reject = reject
         self._wall_ms = wall_ms
-        self._ahead: OrderedDict[tuple[int, str], Cosignature] = OrderedDict()
+        self._ahead: OrderedDict[_Ahead, Cosignature] = OrderedDict()
         self._differing: dict[int, set[str]] = {}
         self._latest: Cosignature | None = None
         self._latest_complete = store.latest_complete() or 0
+        self._now_ms = 0
+        """Of the last tick: a signature is repeated some time after it, not at once."""
         self._repeat_at_ms = 0
 
     @property
@@ -72,12 +87,20 @@ class Cosigning:
             cosignature = self._signer.checkpoint(checkpoint, self._wall_ms() // 1000)
             self._keep(checkpoint, self._signer.member.id, cosignature)
             self._latest = cosignature
+            self._repeat_at_ms = self._now_ms + REPEAT_MS
             self._broadcast(cosignature)
-            for member in [m for size, m in self._ahead if size == checkpoint.size]:
-                self._take(checkpoint, self._ahead.pop((checkpoint.size, member)))
+            self._take_kept(checkpoint)
         if self._latest is not None:
-            for key in [k for k in self._ahead if k[0] <= self._latest.size]:
+            for key in [k for k in self._ahead if k.size <= self._latest.size]:
                 del self._ahead[key]  # a size between this node's block boundaries: no correct node signs it
+
+    def _take_kept(self, checkpoint: Checkpoint) -> None:
+        """Nothing that a peer sent ahead of time may be raised here: a commit is on its way."""
+        for key in [k for k in self._ahead if k.size == checkpoint.size]:
+            try:
+                self._take(checkpoint, self._ahead.pop(key))
+            except PeerError as error:
+                self._reject(key.sender, error)
 
     def resume(self) -> None:
         """After a start: signs the newest boundary again where it is not complete yet (the same size, so allowed)."""
@@ -94,10 +117,11 @@ class Cosigning:
             return
         if cosignature.size <= self._store.head().size:
             raise MalformedMessage("cosignature", "size", f"a block boundary, got {cosignature.size} from {sender}")
-        # This node is behind: keep it until it gets there, within bounds, newest first.
-        self._ahead[cosignature.size, sender] = cosignature
-        while len(self._ahead) > AHEAD_MAX:
-            self._ahead.popitem(last=False)
+        # This node is behind: keep it until it gets there. Each member has room of its own: a flood costs only itself.
+        self._ahead[_Ahead(sender, cosignature.size, cosignature.cosignature.name)] = cosignature
+        kept = [key for key in self._ahead if key.sender == sender]
+        if len(kept) > AHEAD_PER_MEMBER_MAX:
+            del self._ahead[kept[0]]
 
     def answer(self, request: CosignatureRequest) -> tuple[Cosignature, ...]:
         """All signatures held for the checkpoint of that size."""
@@ -111,6 +135,7 @@ class Cosigning:
 
     def tick(self, now_ms: int) -> None:
         """While the latest checkpoint is incomplete: repeats the own signature, asks for the others'."""
+        self._now_ms = now_ms
         if self._latest is None or self._latest.size <= self._latest_complete or now_ms < self._repeat_at_ms:
             return
         self._repeat_at_ms = now_ms + REPEAT_MS
@@ -124,17 +149,31 @@ class Cosigning:
         return self._repeat_at_ms
 
     def _take(self, checkpoint: Checkpoint, cosignature: Cosignature) -> None:
+        """Raises: PeerError; LogDiverged."""
         claimed = Checkpoint(origin=checkpoint.origin, size=cosignature.size, root=cosignature.root)
+        if claimed == checkpoint and self._holds(cosignature):
+            return  # everybody repeats itself and passes on what it holds: only news is worth checking
         member = self._cosigner(claimed, cosignature).id
         if claimed != checkpoint:
-            differing = self._differing.setdefault(checkpoint.size, set())
-            differing.add(member)
-            log.error("validator %s signed another root for size %d", member, checkpoint.size)
-            # f + 1 include an honest one: then the log that differs is this node's own (design D4).
-            if len(differing) > self._genesis.committee().faults_max:
-                raise LogDiverged(checkpoint.size, differing)
-            raise PeerError(f"{member} signed another root for size {checkpoint.size}")
+            self._differs(checkpoint.size, member)
+            raise PeerError(f"{member} signed another root than this node's for size {checkpoint.size}")
         self._keep(checkpoint, member, cosignature)
+
+    def _holds(self, cosignature: Cosignature) -> bool:
+        name = cosignature.cosignature.name
+        return any(held.name == name for _, held in self._store.cosignatures(cosignature.size))
+
+    def _differs(self, size: int, member: str) -> None:
+        """Raises: LogDiverged."""
+        if size <= self._latest_complete:
+            return  # a quorum signed what this node has: who differs there is wrong, however many they are
+        differing = self._differing.setdefault(size, set())
+        differing.add(member)
+        # f + 1 include an honest one: then the log that differs is this node's own (design D4).
+        if len(differing) > self._genesis.committee().faults_max:
+            raise LogDiverged(size, differing)
+        if len(self._differing) > DIFFERING_SIZES_MAX:
+            del self._differing[min(self._differing)]
 
     def _cosigner(self, checkpoint: Checkpoint, cosignature: Cosignature) -> Member:
         """The validator whose two valid signatures these are. Raises: InvalidSignature."""

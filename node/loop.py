@@ -135,7 +135,12 @@ class Loop:
         self.rejected: Counter[str] = Counter()
         self.generations: dict[str, int] = {}
         self.cosigning = Cosigning(
-            genesis=genesis, store=store, signer=signer, broadcast=self._broadcast, wall_ms=clock.wall_ms
+            genesis=genesis,
+            store=store,
+            signer=signer,
+            broadcast=self._broadcast,
+            reject=self.reject,
+            wall_ms=clock.wall_ms,
         )
 
     # ---- what comes in -----------------------------------------------------------------------------------------------

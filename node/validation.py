@@ -35,6 +35,17 @@ class MissingBlob(LocalError):
         self.digest = digest
 
 
+class DamagedBody(LocalError):
+    """The store holds another body for a catalogue than the one that was checked and put there."""
+
+    def __init__(self, manifest: bytes, reason: str) -> None:
+        super().__init__(
+            f"the body of the catalogue with manifest {manifest.hex()} has changed in the store ({reason}): "
+            "run `stretto store check` on this node's folder"
+        )
+        self.manifest = manifest
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldPayload:
     """A payload known to be valid, with what executing it needs.
@@ -105,7 +116,7 @@ def catalogues(statements: Sequence[Statement]) -> tuple[tuple[Statement, Catalo
 def load_body(header: CatalogueHeader, blob: Callable[[Digest], bytes | None]) -> tuple[bytes, ...]:
     """The claims of a catalogue whose body was checked before it was stored.
 
-    Raises: MissingBlob; CatalogueBodyMismatch where the store no longer holds what was put there.
+    Raises: MissingBlob, DamagedBody where the store no longer holds what was put there.
     """
 
     def need(digest: Digest) -> bytes:
@@ -115,4 +126,7 @@ def load_body(header: CatalogueHeader, blob: Callable[[Digest], bytes | None]) -
         return content
 
     manifest = need(header.manifest)
-    return split_body(header, manifest, tuple(need(d) for d in parse_manifest(header, manifest)))
+    try:
+        return split_body(header, manifest, tuple(need(d) for d in parse_manifest(header, manifest)))
+    except RequestError as error:
+        raise DamagedBody(header.manifest, str(error)) from error

@@ -15,6 +15,7 @@ from consensus.errors import LocalError
 from consensus.events import Connected, PayloadsHeld
 from consensus.messages import Certificates, Chain, Proposal
 from consensus.types import (
+    ZERO_DIGEST,
     Certificate,
     Digest,
     Epoch,
@@ -27,6 +28,7 @@ from consensus.types import (
     VoteKind,
     nullify,
 )
+from ledger.note import NoteSignature
 from ledger.payload import parse_payload
 from node import loop as module
 from node.loop import REJECTIONS_LOGGED_PER_PEER
@@ -291,6 +293,18 @@ def test_two_contradicting_votes_are_reported_once(node: Bench, caplog: pytest.L
     told = [r.getMessage() for r in caplog.records if "contradicting" in r.getMessage()]
     assert len(told) == 1
     assert "label" in told[0]
+
+
+def test_bad_signature_sent_ahead_of_time_ends_nothing(town: Town) -> None:
+    """It waits until this node gets there, and was raised in the middle of that commit: one frame ended the node."""
+    line = NoteSignature(name=GENESIS.cosign_name("label"), key_id=bytes(4), signature=bytes(72))
+    bad = encode(Cosignature(size=1, root=ZERO_DIGEST, log=line, cosignature=line))
+    for member in ("court", "society", "platform"):
+        town[member].loop.frame("label", bad)
+    results = town.submit("court", CONSORTIUM.statement(make_claim(1)))
+    town.run(lambda: town.is_complete(1))
+    assert results.last.state is FINAL
+    assert all(town[member].loop.rejected == {"label": 1} for member in ("court", "society", "platform"))
 
 
 def test_answer_too_large_for_a_frame_goes_in_several(node: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
