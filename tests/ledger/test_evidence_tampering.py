@@ -1,4 +1,4 @@
-"""Evidence that somebody touched: every byte, and what a court's expert would try (research/evidence.md, 1.3)."""
+"""Evidence that somebody touched: every byte, and what a court's expert would try."""
 
 from __future__ import annotations
 
