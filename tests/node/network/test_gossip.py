@@ -233,6 +233,27 @@ async def test_failed_gossip_is_started_again_and_nothing_else_notices(monkeypat
         await still_works(town)
 
 
+async def test_peer_is_registered_once_however_often_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with found(2, gossip_topic=TOPIC) as town:
+        await meshed(town, "m0", "m1")
+        pubsub: Any = gossip_of(town, "m0")._pubsub
+        (peer_id,) = pubsub.peers
+        pubsub.peers.pop(peer_id)
+        opened: list[object] = []
+        new_stream = pubsub.host.new_stream
+
+        async def count(*arguments: Any) -> Any:
+            opened.append(arguments)
+            return await new_stream(*arguments)
+
+        monkeypatch.setattr(pubsub.host, "new_stream", count)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(pubsub._handle_new_peer, peer_id)
+        assert len(opened) == 1
+        assert peer_id in pubsub.peers
+
+
 async def test_what_stock_remembers_for_ever_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.network.gossip.HOUSEKEEPING_S", 0.2)
     async with found(2, gossip_topic=TOPIC) as town:

@@ -231,6 +231,42 @@ async def test_line_that_goes_dead_is_noticed_and_used_again_when_it_is_back() -
         await serves_honest_peer(town)
 
 
+async def test_second_stream_of_a_class_replaces_the_first() -> None:
+    """A peer that opened it anew has given up the first; one that hoards them gains nothing."""
+    async with found(3, running=2) as town, attacking(town) as attacker:
+        first = await attacker.stream()
+        await first.write(LENGTH.pack(3) + b"one")
+        assert (await receive(town["m0"])).frame == b"one"
+        second = await attacker.stream()
+        await second.write(LENGTH.pack(3) + b"two")
+        assert (await receive(town["m0"])).frame == b"two"
+        with trio.fail_after(5), suppress(StreamBroken):
+            assert await first.read() == b""
+        await second.write(LENGTH.pack(5) + b"three")
+        assert (await receive(town["m0"])).frame == b"three"
+
+
+async def test_reader_gives_up_when_nobody_takes_its_frames_and_the_sender_is_told() -> None:
+    async with found(2, consume_s_max=0.2) as town:
+        told: list[str] = []
+        town["m1"].on_connect(told.append)
+        for _ in range(30):  # more than channel and inbox hold
+            while not town["m1"].send("m0", PAYLOAD, bytes(500_000)):
+                await trio.sleep(0.01)
+        await until(lambda: told != [], within_s=4)  # yamux would give up on the window after 5 s
+        await until(lambda: town["m1"].connected() == {"m0"})
+        assert town["m0"].connected() == {"m1"}
+
+
+async def test_listener_that_never_answers_does_not_hold_up_the_dialler() -> None:
+    async with found(2, running=0) as town:
+        await town.nursery.start(
+            trio.serve_tcp, lambda _: trio.sleep_forever(), int(town.addresses["m0"].split("/")[-1])
+        )
+        await town.start("m1", dial_s_max=0.2)
+        await until(lambda: town["m1"].counters().dials_failed >= 3, within_s=4)
+
+
 async def test_writer_to_a_dead_line_cuts_the_connection() -> None:
     async with found(2, running=1, write_s_max=0.5) as town:
         proxy = Proxy(int(town.addresses["m0"].rpartition("/")[2]))
