@@ -35,7 +35,9 @@ from node.store.view import View
 Progress = Callable[[int, int], None]
 """(blocks replayed, blocks in all)."""
 
-_ANY_FAULT: Final = (StrettoError, lmdb.Error, ValueError, KeyError, IndexError, AssertionError, struct.error)
+_ANY_FAULT: Final = (
+    StrettoError, lmdb.Error, struct.error, ValueError, TypeError, ArithmeticError, LookupError, AssertionError
+)  # fmt: skip
 """What reading or decoding spoilt bytes may raise: that it did is the finding."""
 
 

@@ -24,6 +24,8 @@ def check_rows(view: View, expected: RowTally) -> str:
     for number, count, rows, waiting in index.audit(txn, state):
         if len(rows) != count:
             raise Contradiction(f"index run {number}", f"has {len(rows)} rows, {count} were written")
+        if number >= state.next_run:
+            raise Contradiction(f"index run {number}", f"exists, though {state.next_run} is to be the next")
         _check_sorted(f"index run {number}", rows)
         stored.add(waiting)
         folded.append(rows[~np.isin(as_keys(rows), as_keys(waiting), assume_unique=True)])

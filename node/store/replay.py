@@ -46,7 +46,7 @@ class Replay:
         self._genesis = genesis
         self._committee = genesis.committee()
         self._parent = genesis_block(self._committee)
-        self._ordered = bytearray(view.counters().payloads)
+        self._ordered = bytearray(view.entries_in(view.tables.payloads))
         self.height = 0
         self.size = 0
         self.claims = 0

@@ -19,6 +19,7 @@ from node.store.environment import Database, WriterEnvironment
 from node.store.errors import Equivocation, SchemaTooNew, StoreCorrupt, StoreMisused, VotingStateMissing
 
 SCHEMA: Final = 1
+PRUNE_VIEWS_MIN: Final = 32
 
 _META, _VOTES, _BLOCKS, _CERTIFICATES = b"meta", b"votes", b"blocks", b"certificates"
 _SCHEMA_KEY, _GENERATION_KEY, _FLOOR_KEY, _TRUSTED_KEY = b"schema", b"generation", b"floor", b"trusted"
@@ -38,12 +39,15 @@ class VotingStore:
         self._votes = environment.databases[_VOTES]
         self._blocks = environment.databases[_BLOCKS]
         self._certificates = environment.databases[_CERTIFICATES]
+        with environment.read() as txn:
+            self._floor = self._number(txn, _FLOOR_KEY)
+            """Last view that was pruned."""
 
     @classmethod
     def create(cls, path: Path, *, trusted: bool = True) -> None:
         """Makes an empty voting state. Raises: StoreMisused where there is one: it must never be replaced.
 
-        trusted: False where this node may have voted before and its votes were lost; so it stays until `trust`.
+        trusted: False where this node may have voted before and its votes were lost; so it stays until `set_trusted`.
         """
         with _environment(path) as environment:
             meta = environment.databases[_META]
@@ -115,12 +119,13 @@ class VotingStore:
     def prune(self, view: View) -> None:
         """Forgets what stands at or below `view`, the last finalized view: the chain store answers for it.
 
+        Only once there is enough to forget: until then it is kept, which costs less than one more fsync per block.
         Never goes back: a smaller view than before is ignored.
         """
+        if view < self._floor + PRUNE_VIEWS_MIN:
+            return
 
         def work(txn: lmdb.Transaction) -> None:
-            if view <= self._number(txn, _FLOOR_KEY):
-                return
             txn.put(_FLOOR_KEY, _U64.pack(view), db=self._meta)
             for database in (self._votes, self._blocks, self._certificates):
                 with txn.cursor(db=database) as cursor:
@@ -128,6 +133,7 @@ class VotingStore:
                         cursor.delete()
 
         self._env.write(work)
+        self._floor = view
 
     def load(self, head: Block, finalization: Certificate | None) -> Restored:
         """What is kept above `head`'s view, ascending by view. Raises: StoreCorrupt."""
@@ -137,7 +143,8 @@ class VotingStore:
                 return Restored(
                     head=head,
                     finalization=finalization,
-                    trusted=self._number(txn, _TRUSTED_KEY) == 1,
+                    # A chain older than what this node pruned was restored: it has voted above that head before.
+                    trusted=self._number(txn, _TRUSTED_KEY) == 1 and self._floor <= head.view,
                     votes=tuple(_decode_vote(key, value) for key, value in _from(txn, self._votes, above)),
                     blocks=tuple(Block.decode(value) for _, value in _from(txn, self._blocks, above)),
                     certificates=tuple(Certificate.decode(value) for _, value in _from(txn, self._certificates, above)),
@@ -158,8 +165,8 @@ class VotingStore:
             return
         if stored is not None:
             raise Equivocation(self._env.path, _words(_decode_vote(key, bytes(stored))), _words(vote))
-        if (floor := self._number(txn, _FLOOR_KEY)) >= vote.view:
-            raise Equivocation(self._env.path, f"finalized view {floor}", _words(vote))
+        if self._floor >= vote.view:
+            raise Equivocation(self._env.path, f"finalized view {self._floor}", _words(vote))
         other = {VoteKind.NULLIFY: VoteKind.FINALIZE, VoteKind.FINALIZE: VoteKind.NULLIFY}.get(vote.kind)
         if other is not None:  # notarize then nullify is legal (design D4)
             other_key = _VOTE_KEY.pack(vote.view, other)

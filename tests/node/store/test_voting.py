@@ -134,13 +134,29 @@ def test_pruning_keeps_everything_above_the_finalized_view(store: VotingStore) -
     assert [c.vote.view for c in restored.certificates] == [301]
 
 
-def test_a_vote_in_a_pruned_view_is_refused_since_nobody_can_tell_what_stood_there(store: VotingStore) -> None:
+def test_a_vote_in_a_pruned_view_is_refused_since_nobody_can_tell_what_stood_there(path: Path) -> None:
+    with VotingStore.open(path) as store:
+        store.persist(Persist(votes=(vote(VoteKind.NOTARIZE, 40, A),)))
+        store.prune(View(40))
+        store.prune(View(2))  # never goes back
+    with VotingStore.open(path) as store:
+        with pytest.raises(Equivocation, match="finalized view 40"):
+            store.persist(Persist(votes=(vote(VoteKind.NOTARIZE, 40, B),)))
+        store.persist(Persist(votes=(vote(VoteKind.NOTARIZE, 41, B),)))
+
+
+def test_what_is_not_worth_pruning_yet_still_guards_against_contradiction(store: VotingStore) -> None:
     store.persist(Persist(votes=(vote(VoteKind.NOTARIZE, 4, A),)))
     store.prune(View(4))
-    store.prune(View(2))  # never goes back
-    with pytest.raises(Equivocation, match="finalized view 4"):
+    with pytest.raises(Equivocation, match="view 4"):
         store.persist(Persist(votes=(vote(VoteKind.NOTARIZE, 4, B),)))
-    store.persist(Persist(votes=(vote(VoteKind.NOTARIZE, 5, B),)))
+
+
+def test_a_state_newer_than_the_chain_it_is_loaded_for_is_not_trusted(store: VotingStore) -> None:
+    """The chain was restored from a backup: this node has voted above its head and forgot it as final."""
+    store.prune(View(40))
+    assert not store.load(block(39), certificate(vote(VoteKind.FINALIZE, 39))).trusted
+    assert store.load(block(40), certificate(vote(VoteKind.FINALIZE, 40))).trusted
 
 
 def test_what_stands_at_or_below_the_head_is_not_loaded(store: VotingStore) -> None:
