@@ -109,7 +109,9 @@ def claim_command(
     except MalformedClaim as error:
         raise click.UsageError(f"{error.field}: expected {error.expected}, got {error.value}") from error
     salts = random_salts if fresh_salts else derived_salts(seed_bytes(key))
-    found = list(scan(paths))
+    own = {out_path.resolve(), _openings_path(out_path).resolve()}
+    # What an earlier run wrote into the folder it claims is no failed recording.
+    found = [item for item in scan(paths) if isinstance(item, LeftOut) or item.resolve() not in own]
     with _progress(len(found)) as done:
         gathered = gather(found, terms, salts, threads=threads, done=done)
     for path, note in gathered.notes:
@@ -158,13 +160,17 @@ def _check_out(path: Path) -> None:
 
 def _write(signed: SignedClaims, path: Path, *, replace: bool) -> Path | None:
     """The statement, and first its openings: a statement whose openings are lost names nobody any more."""
-    openings = path.with_name(f"{path.name}.openings.json")
+    openings = _openings_path(path)
     if not any(claim.openings for claim in signed.claims):
         write_file(path, signed.submission.encode(), replace=replace)
         return None
     write_file(openings, encode_openings(signed), mode=0o600, replace=replace)
     write_file(path, signed.submission.encode(), replace=replace)
     return openings
+
+
+def _openings_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.openings.json")
 
 
 def _print_json(

@@ -127,7 +127,6 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
     if not _encodable(text):
         text = json.dumps(value, ensure_ascii=True, indent=indent)  # lone surrogates travel as \udcXX escapes
     write_bytes(text.encode() + b"\n")
-    sys.stdout.buffer.flush()
 
 
 def _encodable(text: str) -> bool:
@@ -153,7 +152,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         column.overflow = "fold"
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    with console.capture() as drawn:
+        console.print(table)
+    # Like every other line: a locale that cannot write a title must not end the command.
+    write_bytes(
+        "\n".join(line.rstrip() for line in drawn.get().splitlines()).encode("utf-8", "backslashreplace") + b"\n"
+    )
 
 
 def outcome_cell(outcome: str) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 
 import click
 
@@ -41,6 +42,7 @@ def watch_command(from_index: int, count: int | None, deadline_s: float | None, 
         with connected(node, deadline_s) as client:
             for recorded in client.watch(from_index):
                 _show(recorded, as_json=as_json)
+                sys.stdout.flush()  # whoever reads a pipe wants it now, not when a buffer is full
                 seen += 1
                 if count is not None and seen >= count:
                     break

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,24 @@ def test_another_statement_is_overwritten_only_when_told(stretto: Stretto, desk:
     assert desk.out.read_bytes() != before
     assert {p.name for p in desk.out.parent.iterdir()} >= {"autumn.stretto", "autumn.stretto.openings.json"}
     assert not [p for p in desk.out.parent.iterdir() if p.name.startswith(".autumn")], "no draft is left behind"
+
+
+def test_what_an_earlier_run_wrote_into_the_folder_is_not_left_out(stretto: Stretto, desk: Desk) -> None:
+    inside = desk.music / "set.stretto"
+    assert stretto(*desk.arguments(out=inside)).code == Exit.OK
+    again = stretto(*desk.arguments(out=inside))
+    assert (again.code, again.err) == (Exit.OK, "")
+    (desk.music / "other.stretto").write_bytes(inside.read_bytes())
+    assert stretto(*desk.arguments(out=inside)).code == Exit.LEFT_OUT, "another file there is still accounted for"
+
+
+def test_a_locale_that_cannot_write_a_title_does_not_end_the_command(desk: Desk) -> None:
+    arguments = [sys.executable, "-m", "cli.main", *map(str, desk.arguments())]
+    ended = subprocess.run(
+        arguments, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "latin-1", "LC_ALL": "C"}
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert "/二/2.flac".encode() in ended.stdout
 
 
 def test_a_folder_that_cannot_be_written_is_said(stretto: Stretto, desk: Desk) -> None:
