@@ -23,6 +23,7 @@ from consensus.events import (
 )
 from consensus.finality import accept, follow
 from consensus.messages import (
+    NULLIFICATIONS_MAX,
     BlockReply,
     BlockRequest,
     CertificateRequest,
@@ -37,7 +38,7 @@ from consensus.messages import (
 from consensus.pacemaker import Pacemaker
 from consensus.rations import Rations
 from consensus.recovery import Recovery
-from consensus.state import VIEWS_AHEAD_MAX, State
+from consensus.state import VIEWS_AHEAD_MAX, VIEWS_BEHIND_MAX, State
 from consensus.tree import Tree
 from consensus.types import Certificate, Committee, SignedVote, ValidatorIndex, VerifySignature, View, VoteKind
 from consensus.votes import VotePool
@@ -253,7 +254,7 @@ class Engine:
         first = state.pool.get(vote.view, vote.kind, signed.voter)
         certificate = state.tree.find(vote.kind, vote.view)
         is_known = (first is not None and first.vote == vote) or (certificate is not None and certificate.vote == vote)
-        if vote.view <= state.finalized_view or is_known:
+        if vote.view <= max(state.finalized_view, state.view - VIEWS_BEHIND_MAX) or is_known:
             if sender == signed.voter:  # the transport proves who speaks: no signature needs checking for that
                 state.pacemaker.hear(sender, min(vote.view, state.view))
             return
@@ -337,5 +338,7 @@ def _check_proposal_shape(proposal: Proposal) -> None:
     kinds = {certificate.vote.kind for certificate in proposal.nullifications}
     if kinds - {VoteKind.NULLIFY} or views != sorted(set(views)):
         raise MalformedMessage("proposal", "nullifications", "nullifications by ascending view")
+    if len(views) > NULLIFICATIONS_MAX:
+        raise MalformedMessage("proposal", "nullifications", f"at most {NULLIFICATIONS_MAX}, got {len(views)}")
     if views and not block.parent_view < views[0] <= views[-1] < block.view:
         raise MalformedMessage("proposal", "nullifications", "views between parent and block")

@@ -7,6 +7,7 @@ from consensus.errors import ConflictingCertificates, WrongEpoch
 from consensus.events import Commit, Rejected
 from consensus.state import VIEWS_AHEAD_MAX, State
 from consensus.types import Certificate, View, VoteKind
+from consensus.votes import contradict
 from consensus.voting import finalize
 
 BLOCK_GRACE_DIVISOR = 4
@@ -53,26 +54,12 @@ def _check_consistent(state: State, certificate: Certificate) -> None:
     try:
         state.tree.check_consistent(certificate)
     except ConflictingCertificates:
-        view = certificate.vote.view
-        for held in (state.tree.find(kind, view) for kind in VoteKind):
-            if (
-                held is not None and held.vote.kind is not VoteKind.NULLIFY
-            ) or certificate.vote.kind is VoteKind.FINALIZE:
-                _accuse_both(state, held, certificate)
+        theirs = {signed.voter: signed for signed in votes_of(certificate)}
+        held = [state.tree.find(kind, certificate.vote.view) for kind in VoteKind]
+        for signed in (signed for other in held if other is not None for signed in votes_of(other)):
+            if signed.voter in theirs and contradict(signed.vote, theirs[signed.voter].vote):
+                state.accuse(signed, theirs[signed.voter])
         raise
-
-
-def _accuse_both(state: State, held: Certificate | None, other: Certificate) -> None:
-    if held is None or not _contradict(held.vote.kind, other.vote.kind):
-        return
-    theirs = {signed.voter: signed for signed in votes_of(other)}
-    for signed in votes_of(held):
-        if signed.voter in theirs and signed.vote != theirs[signed.voter].vote:
-            state.accuse(signed, theirs[signed.voter])
-
-
-def _contradict(first: VoteKind, second: VoteKind) -> bool:
-    return first is second or {first, second} == {VoteKind.NULLIFY, VoteKind.FINALIZE}
 
 
 def _absorb_votes(state: State, certificate: Certificate) -> None:
@@ -100,10 +87,10 @@ def follow(state: State) -> None:
     for view in sorted(state.tree.finalizations):
         certificate = state.tree.finalizations[view]
         try:
-            path = state.tree.path(certificate.vote.block)
+            path = state.tree.path(certificate.vote)
         except ConflictingCertificates as error:
             del state.tree.finalizations[view]
-            state.out.put(Rejected(sender=certificate.signers[0], error=error))
+            state.out.put(Rejected(sender=state.me, error=error))  # nobody in particular sent it
             continue
         if path.missing is not None:
             state.missing_final = path.missing

@@ -30,6 +30,7 @@ class Pacemaker:
         self._parameters = committee.parameters
         self.entered_ms = 0
         self.started_ms: int | None = None
+        self._forgiven = False
         self._resends = 0
         self._resent_ms = 0
         self.final_ms = 0
@@ -63,6 +64,7 @@ class Pacemaker:
             del self._left_ms[min(self._left_ms)]
         self.entered_ms = now_ms
         self.started_ms = None
+        self._forgiven = False
         self._resends = 0
 
     def set_active(self, active: bool, now_ms: int) -> None:
@@ -74,9 +76,14 @@ class Pacemaker:
             self._resent_ms = now_ms
 
     def forgive_stall(self, lateness_ms: int, now_ms: int) -> None:
-        """Our process slept past its deadline: what the leader sent lies unread, so the time is given back."""
-        if self.started_ms is not None and lateness_ms > self._parameters.delta_ms // STALL_DIVISOR:
-            self.started_ms = min(now_ms, self.started_ms + lateness_ms)
+        """Our process slept past its deadline: what others sent lies unread, so time is given back to read it.
+
+        Once a view, so that a machine that is always late gives up on its leaders nevertheless (pitfall 13).
+        """
+        grace_ms = self._parameters.delta_ms // STALL_DIVISOR
+        if self.started_ms is not None and lateness_ms > grace_ms and not self._forgiven:
+            self._forgiven = True
+            self.started_ms = min(now_ms, self.started_ms + lateness_ms + grace_ms)
 
     def give_up_ms(self, delta_ms: int, *, proposed: bool, silent: bool) -> int | None:
         """When to nullify the view. proposed: a valid proposal is here. silent: nothing of its leader lately."""

@@ -6,6 +6,7 @@ messages show that it lacks them. Everything here is rationed, so that no peer c
 
 from __future__ import annotations
 
+from consensus.errors import MalformedMessage
 from consensus.events import Send, SendChain
 from consensus.messages import (
     CERTIFICATES_MAX,
@@ -17,6 +18,7 @@ from consensus.messages import (
     ViewReply,
     ViewRequest,
 )
+from consensus.recovery import NONCE_BYTES
 from consensus.state import State
 from consensus.types import Certificate, SignedVote, ValidatorIndex, View, VoteKind
 
@@ -43,6 +45,8 @@ def on_chain_request(state: State, sender: ValidatorIndex, message: ChainRequest
 
 
 def on_view_request(state: State, sender: ValidatorIndex, message: ViewRequest) -> None:
+    if len(message.nonce) != NONCE_BYTES:
+        raise MalformedMessage("view request", "nonce", f"{NONCE_BYTES} bytes, got {len(message.nonce)}")
     if state.rations.spend(sender, 1, state.now_ms):
         state.out.put(Send(to=sender, message=ViewReply(nonce=message.nonce, highest=state.tree.top_certificate())))
 

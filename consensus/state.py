@@ -29,6 +29,8 @@ from consensus.votes import Ballots, VotePool
 
 VIEWS_AHEAD_MAX = 64
 """Votes and proposals further ahead of the current view are not kept: only certificates move a node (pitfall 15)."""
+VIEWS_BEHIND_MAX = 256
+"""Votes of views further back are forgotten, final or not: a later finalization covers them (pitfall 15)."""
 UNSAVED_MAX = 512
 """Certificates waiting for the next vote's Persist. Beyond, the oldest are left to be asked for again."""
 
@@ -118,7 +120,7 @@ class State:
     now_ms: int = 0
     wall_ms: int = 0
     refused: dict[View, Digest] = field(default_factory=dict)
-    """Block of each view's leader that broke a rule for good: not looked at again."""
+    """The current view's block where it broke a rule for good: not looked at again."""
     equivocated: set[View] = field(default_factory=set)
     """Views whose leader was seen to notarize two blocks."""
     accused: set[tuple[View, ValidatorIndex]] = field(default_factory=set)
@@ -167,6 +169,10 @@ class State:
         if view > self.view:
             self.pacemaker.enter(self.view, self.now_ms)
             self.view = view
+            self.pool.prune(View(view - VIEWS_BEHIND_MAX))
+            self.equivocated = {v for v in self.equivocated if v > view - VIEWS_BEHIND_MAX}
+            self.accused = {(v, i) for v, i in self.accused if v > view - VIEWS_BEHIND_MAX}
+            self.refused.clear()
 
     def add_block(self, block: Block) -> None:
         self.tree.add_block(block, self.now_ms)
@@ -208,7 +214,6 @@ class State:
         self.pool.prune(view)
         self.ballots.prune(view)
         self.out.forget(view)
-        self.refused = {v: d for v, d in self.refused.items() if v > view}
         self.equivocated = {v for v in self.equivocated if v > view}
         self.accused = {(v, i) for v, i in self.accused if v > view}
 

@@ -7,6 +7,7 @@ from consensus.errors import InvalidBlock, MalformedMessage
 from consensus.events import Broadcast, FetchPayloads, Send
 from consensus.finality import accept
 from consensus.messages import (
+    CERTIFICATES_MAX,
     BlockReply,
     BlockRequest,
     CertificateRequest,
@@ -136,6 +137,8 @@ def _poll_views(state: State) -> None:
 
 def on_certificates(state: State, message: Certificates) -> None:
     """Take up one after another; the first bad one ends it, so that a bad answer costs one failed check."""
+    if len(message.certificates) > CERTIFICATES_MAX:
+        raise MalformedMessage("certificates", "count", f"at most {CERTIFICATES_MAX}, got {len(message.certificates)}")
     for certificate in message.certificates:
         accept(state, certificate)
     if state.requests.certificates is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consensus.errors import ConflictingCertificates
-from consensus.types import Block, Certificate, Digest, View, VoteKind
+from consensus.types import Block, Certificate, Digest, View, Vote, VoteKind
 
 BLOCKS_PENDING_MAX = 4096
 """Blocks kept above the committed chain. Beyond, new ones are dropped until chain sync has caught up."""
@@ -166,12 +166,17 @@ class Tree:
             parent = self.blocks.get(parent.parent)
         return tuple(found)
 
-    def path(self, digest: Digest) -> Path:
-        """Blocks from above the committed head up to `digest`.
+    def path(self, vote: Vote) -> Path:
+        """Blocks from above the committed head up to the one a finalization's `vote` names.
 
-        Raises: ConflictingCertificates if that block does not descend from the head: agreement is lost.
+        Raises: ConflictingCertificates if that block does not descend from the head, or is not of the vote's view:
+        no honest validator voted so, agreement is lost.
         """
         blocks: list[Block] = []
+        digest = vote.block
+        final = self.blocks.get(digest)
+        if final is not None and (final.view, final.height) != (vote.view, vote.height):
+            raise ConflictingCertificates(vote.view, f"height {final.height} in view {final.view}", digest.hex())
         while digest != self.head.digest:
             block = self.blocks.get(digest)
             if block is None:

@@ -9,6 +9,16 @@ from consensus.errors import InvalidSignature, UnknownValidator, WrongEpoch
 from consensus.types import Certificate, Committee, SignedVote, ValidatorIndex, VerifySignature, View, Vote, VoteKind
 
 
+def contradict(first: Vote, second: Vote) -> bool:
+    """Whether no honest validator casts both: two digests of one kind in one view, or nullify and finalize.
+
+    Notarize and nullify is what an honest validator does when its timer runs out: never evidence (design D4).
+    """
+    if first.view != second.view or first == second:
+        return False
+    return first.kind is second.kind or {first.kind, second.kind} == {VoteKind.NULLIFY, VoteKind.FINALIZE}
+
+
 class VotePool:
     """Verified votes of the views above the last finalized one: the first of each validator, view and kind.
 
@@ -44,11 +54,7 @@ class VotePool:
             )
 
     def put(self, signed: SignedVote) -> SignedVote | None:
-        """Count a verified vote, unless its voter has cast one of its kind in its view. Returns one it contradicts.
-
-        Contradicting: two digests of one kind in one view, or nullify and finalize. Notarize and nullify is what an
-        honest validator does when its timer runs out, and never evidence (design D4).
-        """
+        """Count a verified vote, unless its voter has cast one of its kind in its view. Returns one it contradicts."""
         vote, voter = signed.vote, signed.voter
         votes = self._votes.setdefault(vote.view, {})
         first = votes.get((vote.kind, voter))
@@ -56,13 +62,8 @@ class VotePool:
             return first if first.vote != vote else None
         votes[vote.kind, voter] = signed
         self._counts.setdefault(vote.view, Counter())[vote] += 1
-        match vote.kind:
-            case VoteKind.NULLIFY:
-                return votes.get((VoteKind.FINALIZE, voter))
-            case VoteKind.FINALIZE:
-                return votes.get((VoteKind.NULLIFY, voter))
-            case VoteKind.NOTARIZE:
-                return None
+        others = (votes.get((kind, voter)) for kind in VoteKind)
+        return next((other for other in others if other is not None and contradict(other.vote, vote)), None)
 
     def count(self, vote: Vote) -> int:
         """How many distinct validators cast exactly this vote."""

@@ -51,7 +51,7 @@ class Appetite:
 
 
 def appetite_of(rng: random.Random) -> Appetite:
-    return Appetite(*(rng.choice((0.0, 0.3, 0.7, 1.0)) for _ in range(6)), garbage=rng.choice((0.0, 0.05)))
+    return Appetite(*(rng.choice((0.0, 0.3, 0.7, 1.0)) for _ in range(6)), garbage=rng.choice((0.0, 0.1)))
 
 
 class Byzantine:
@@ -204,20 +204,23 @@ class Byzantine:
                 pass
 
     def _garbage(self) -> Message:
-        """Well-formed values that mean nothing: wrong epochs, forged signatures, too few signers, far views."""
-        view = View(self._random.choice((1, 5, 70, 10**6, 2**63)))
-        vote = self._random.choice((
-            nullify(Epoch(self._random.randint(0, 1)), view),
-            Vote(kind=VoteKind.FINALIZE, epoch=Epoch(0), view=view, height=Height(1), block=Digest(b"g" * 32)),
-        ))  # fmt: skip
+        """Well-formed values that prove nothing: wrong epochs, forged signatures, too few signers, far views."""
+        rng = self._random
+        top = max((view for _, view, _ in self._certificates), default=View(0))
+        view = View(rng.choice((1, max(1, top), top + 1, top + 1, top + 2, top + 80)))
+        block = rng.choice(list(self._blocks.values()))
+        finalize = Vote(kind=VoteKind.FINALIZE, epoch=Epoch(0), view=view, height=block.height, block=block.digest)
+        vote = rng.choice((nullify(Epoch(0), view), nullify(Epoch(1), view), finalize))
         signed = self._signed(vote)
-        forged = replace(signed, voter=ValidatorIndex(self._random.randint(0, 127)))
+        forged = replace(signed, voter=ValidatorIndex(rng.randint(0, self._committee.size)))
         few = form_certificate([signed])
-        blocks = tuple(self._random.sample(list(self._blocks.values()), min(2, len(self._blocks))))
-        return self._random.choice((
-            signed, forged, few, Certificates(certificates=(few,)), BlockReply(block=blocks[0]),
-            ChainRequest(from_height=Height(view)), CertificateRequest(from_view=view), ViewRequest(nonce=b""),
-            ViewReply(nonce=b"x" * 16, highest=few), Chain(blocks=blocks, finalization=few),
-            Chain(blocks=(), finalization=few),
-            Proposal(block=blocks[0], vote=signed, parent=None, nullifications=(few,)),
+        forgery = form_certificate([replace(signed, voter=ValidatorIndex(i)) for i in range(self._committee.quorum)])
+        certificate = rng.choice((few, forgery))
+        far = View(rng.choice((10**6, 2**63)))
+        return rng.choice((
+            forged, forged, certificate, Certificates(certificates=(certificate,)), BlockReply(block=block),
+            self._signed(nullify(Epoch(0), far)), ChainRequest(from_height=Height(far)),
+            CertificateRequest(from_view=far), ViewRequest(nonce=b""), ViewReply(nonce=b"x" * 16, highest=certificate),
+            Chain(blocks=(block,), finalization=certificate), Chain(blocks=(), finalization=certificate),
+            Proposal(block=block, vote=signed, parent=None, nullifications=(certificate,)),
         ))  # fmt: skip

@@ -16,8 +16,11 @@ TROUBLE_MS = 2500
 HEAL_MS = 60_000
 HEAL_VIEWS_PER_VALIDATOR = 6
 QUIET_MS = 5_000
-SET_BACK_MS = 10_000
-KINDS = ("honest", "honest", "byzantine", "byzantine", "byzantine", "twins", "dead")
+SET_BACK_MS = 200_000
+KINDS = ("honest", "honest", "rollback", "byzantine", "byzantine", "byzantine", "twins", "dead")
+
+
+HONEST_KINDS = ("honest", "rollback")
 
 
 class SimulationFailure(AssertionError):
@@ -41,6 +44,8 @@ class Scenario:
     weather: Weather
     partitions: bool
     skew_ms: int
+    reconnects: bool
+    """Whether healing tells everybody that connections stand again; else they find out by themselves."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def scenario_of(seed: int) -> Scenario:
     rng = random.Random(f"scenario {seed}")
     size = rng.choice((4, 4, 4, 4, 5, 6, 7))
     kind = rng.choice(KINDS)
-    count = 0 if kind == "honest" else (size - 1) // 3
+    count = 0 if kind in HONEST_KINDS else (size - 1) // 3
     return Scenario(
         seed=seed,
         size=size,
@@ -66,11 +71,12 @@ def scenario_of(seed: int) -> Scenario:
             drop=rng.choice((0.0, 0.02, 0.1, 0.3)),
             duplicate=rng.choice((0.0, 0.1)),
             straggle=rng.choice((0.0, 0.02, 0.1)),
-            crash=rng.choice((0.0, 0.0, 0.002, 0.01)),
-            rollback=0.3 if kind == "honest" and rng.random() < 0.3 else 0.0,
+            crash=0.01 if kind == "rollback" else rng.choice((0.0, 0.0, 0.002, 0.01)),
+            rollback=0.5 if kind == "rollback" else 0.0,
         ),
         partitions=rng.random() < 0.4,
         skew_ms=rng.choice((0, 0, 10, PRECISION_MS // 2)),
+        reconnects=rng.random() < 0.5,
     )
 
 
@@ -83,7 +89,7 @@ def run_scenario(seed: int) -> Outcome:
         _heal(world, scenario)
     except Violation as violation:
         raise SimulationFailure(seed, f"{violation} [{scenario}]", world.trace.lines()) from violation
-    except AssertionError as error:
+    except (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SimulationFailure(seed, f"the engine broke: {error!r} [{scenario}]", world.trace.lines()) from error
     return Outcome(
         height=max(node.disk.head.height for node in world.nodes.values()),
@@ -130,7 +136,7 @@ def _trouble(world: World, scenario: Scenario) -> None:
     if scenario.skew_ms:
         # A clock far off makes its owner faulty; where others are faulty already, all clocks are set back together.
         nodes = list(world.nodes.values())
-        chosen = [rng.choice(nodes)] if scenario.kind == "honest" else nodes
+        chosen = [rng.choice(nodes)] if scenario.kind in HONEST_KINDS else nodes
         world.at(rng.randint(0, TROUBLE_MS), lambda: _set_back(chosen))
     world.run(TROUBLE_MS)
 
@@ -150,7 +156,17 @@ def _heal(world: World, scenario: Scenario) -> None:
     for index, node in world.nodes.items():
         if node.engine is None:
             world.start(index)
-    world.run(world.now_ms + 10 * DELTA_MS)
+    if scenario.reconnects:
+        world.reconnect()
+    for index, node in world.nodes.items():
+        for digest in node.disk.pending():  # a mempool spreads again what is long in waiting
+            world.submit(index, digest)
+
+    def settled() -> bool:
+        return not any(node.disk.pending() for node in world.nodes.values())
+
+    if not world.run(world.now_ms + HEAL_MS, settled):
+        raise Violation(f"what was submitted in trouble is not final after {HEAL_MS} ms: {_statuses(world)}")
     view = world.top_view()
     new = {payload(1000 + k) for k in range(3)}
     for digest in sorted(new):
@@ -161,7 +177,7 @@ def _heal(world: World, scenario: Scenario) -> None:
     if took > HEAL_VIEWS_PER_VALIDATOR * scenario.size:
         raise Violation(f"progress after healing took {took} views")
     _check_caught_up(world)
-    if scenario.kind in ("honest", "dead"):
+    if scenario.kind in (*HONEST_KINDS, "dead"):
         _check_quiet(world)
 
 

@@ -97,6 +97,6 @@ def _message(message: Message) -> str:
         case Certificates():
             return "CERTIFICATES " + "; ".join(_certificate(c) for c in message.certificates)
         case Chain():
-            return f"CHAIN to {_block(message.blocks[-1])}"
+            return f"CHAIN {', '.join(_block(block) for block in message.blocks) or 'of nothing'}"
         case _:
             return str(message)

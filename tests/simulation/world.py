@@ -139,9 +139,20 @@ class World:
         if node.engine is not None and pending:
             self.feed(node, PayloadsHeld(digests=pending, order=True))
         for other in self.nodes.values():
-            if other.engine is not None and other is not node and self._is_linked(index, other.index):
-                self._later(other, 1, Connected(peer=node.index))
-                self._later(node, 1, Connected(peer=other.index))
+            self._connect(node, other)
+
+    def _connect(self, node: Node, other: Node) -> None:
+        up = node.engine is not None and other.engine is not None
+        if up and node is not other and self._is_linked(node.index, other.index):
+            self._later(other, 1, Connected(peer=node.index))
+            self._later(node, 1, Connected(peer=other.index))
+
+    def reconnect(self) -> None:
+        """What a network reports when it has healed."""
+        for node in self.nodes.values():
+            for other in self.nodes.values():
+                if node.index < other.index:
+                    self._connect(node, other)
 
     def crash(self, node: Node) -> None:
         node.engine = None
