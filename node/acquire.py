@@ -33,8 +33,10 @@ from node.wire import FETCH_DIGESTS_MAX, Fetch, decode_contents, encode_fetch
 log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT_S = 5.0
-FETCH_ROUNDS_MAX = 60
+FETCH_ROUNDS_MAX = 8
 """Rounds over all connected peers before a fetch gives up; the engine asks again while it still needs the payload."""
+FETCHES_MAX = 512
+"""Payloads fetched at once: two blocks full. The engine asks again for what is dropped here."""
 FETCH_PAUSE_S = 0.25
 BLOB_BATCH = 16
 """Chunks asked for at once: 1 MiB of answer."""
@@ -63,6 +65,15 @@ class Missing(PeerError):
         self.digest = digest
 
 
+class WrongContent(PeerError):
+    """A peer answered a fetch by hash with something else."""
+
+    def __init__(self, member: str, digest: bytes) -> None:
+        super().__init__(f"{member} answered a fetch of {digest.hex()[:16]} with other content")
+        self.member = member
+        self.digest = digest
+
+
 class Acquirer:
     """Invariants: (1) a payload is worked on once at a time; (2) what is reported held is valid and on disk."""
 
@@ -74,67 +85,75 @@ class Acquirer:
         network: Requester,
         nursery: trio.Nursery,
         held: Callable[[HeldPayload], None],
+        reject: Callable[[str, PeerError], None],
     ) -> None:
+        """held: told of every payload acquired. reject: told who sent what no correct peer sends."""
         self._genesis = genesis
         self._store = store
         self._network = network
         self._nursery = nursery
         self._held = held
+        self._reject = reject
         self._in_progress: dict[Digest, str] = {}
         self._throttled_until: dict[str, float] = {}
-        self.refused: Counter[str] = Counter()
+        self._bodies: dict[str, trio.Lock] = {}
+        """By author: bodies of one payload at a time, so that no author can make this node hold many in memory."""
+        self._failures: Counter[str] = Counter()
+        """Requests a peer left unanswered since its last answer: it is asked after the others."""
 
     def pushed(self, frame: bytes, sender: str) -> None:
-        """A payload arrived unasked. Bounded per author; whatever is wrong with it is the sender's or author's fault.
+        """A payload arrived unasked. Bounded per author; only what an author signed is held against that author.
 
-        Raises: PeerError.
+        Raises: PeerError, where it is the sender's fault.
         """
         payload = parse_payload(frame)
         author = author_of(payload, self._genesis)
         if payload.digest in self._in_progress or self._store.has_payload(payload.digest):
             return
         if trio.current_time() < self._throttled_until.get(author, 0.0):
-            self.refused[author] += 1
             return
         if sum(a == author for a in self._in_progress.values()) >= IN_PROGRESS_PER_AUTHOR_MAX:
-            self.refused[author] += 1
             return
+        check_author(payload, self._genesis)
         self._in_progress[payload.digest] = author
         self._nursery.start_soon(self._work, payload.digest, (sender, author), payload)
 
     def fetch(self, digests: Iterable[Digest], holders: Sequence[str]) -> None:
         """Starts getting payloads the engine needs, from `holders` first; already running ones go on."""
         for digest in digests:
-            if digest not in self._in_progress:
+            fetching = sum(author == "" for author in self._in_progress.values())
+            if digest not in self._in_progress and fetching < FETCHES_MAX:
                 self._in_progress[digest] = ""
                 self._nursery.start_soon(self._work, digest, tuple(holders), None)
 
     async def _work(self, digest: Digest, holders: tuple[str, ...], payload: Payload | None) -> None:
         try:
             if payload is None:
-                payload = parse_payload(await self._content(digest, holders, payloads=True))
-                author = author_of(payload, self._genesis)
-                holders = (*holders, author)
+                (content,) = await self._contents([digest], holders, payloads=True)
+                payload = parse_payload(content)
+                holders = (*holders, author_of(payload, self._genesis))
             held = await self._verify(payload, holders)
             self._store.put_payloads([payload])
         except BadPayload as error:
-            self.refused[error.author] += 1
             self._throttled_until[error.author] = trio.current_time() + THROTTLE_S
-            log.warning("dropped %s", error)
+            self._reject(error.author, error)
         except (PeerError, RequestError) as error:
-            log.warning("payload %s not acquired: %s", digest.hex()[:16], error)
+            log.debug("payload %s not acquired: %s", digest.hex()[:16], error)
         else:
             self._held(held)
         finally:
             del self._in_progress[digest]
 
     async def _verify(self, payload: Payload, holders: Sequence[str]) -> HeldPayload:
-        check_author(payload, self._genesis)
+        """payload: signed by its author. Raises: BadPayload, Missing."""
         if len(payload.statements) <= INLINE_STATEMENTS_MAX:
             statements = check_statements(payload, self._genesis)
         else:
             statements = await trio.to_thread.run_sync(check_statements, payload, self._genesis)
-        return await self.complete(payload, statements, holders)
+        if not catalogues(statements):
+            return HeldPayload(payload=payload, statements=statements)
+        async with self._bodies.setdefault(author_of(payload, self._genesis), trio.Lock()):
+            return await self.complete(payload, statements, holders)
 
     async def complete(
         self, payload: Payload, statements: tuple[Statement, ...], holders: Sequence[str]
@@ -157,7 +176,8 @@ class Acquirer:
 
     async def _blobs(self, digests: Sequence[Digest], holders: Sequence[str]) -> tuple[bytes, ...]:
         found: dict[Digest, bytes] = {d: b for d in digests if (b := self._store.blob(d)) is not None}
-        missing = [d for d in digests if d not in found]
+        # Each once: equal chunks have one digest, and a body may be made of nothing else.
+        missing = [d for d in dict.fromkeys(digests) if d not in found]
         for start in range(0, len(missing), BLOB_BATCH):
             batch = missing[start : start + BLOB_BATCH]
             contents = await self._contents(batch, holders, payloads=False)
@@ -165,18 +185,11 @@ class Acquirer:
             self._store.put_blobs([found[d] for d in batch])
         return tuple(found[d] for d in digests)
 
-    async def _content(self, digest: Digest, holders: Sequence[str], *, payloads: bool) -> bytes:
-        return (await self._contents([digest], holders, payloads=payloads))[0]
-
     async def _contents(self, digests: Sequence[Digest], holders: Sequence[str], *, payloads: bool) -> list[bytes]:
-        """All of `digests`, each checked against its hash, asking one peer after another. Raises: Missing."""
+        """All of `digests`, each found right, asking one peer after another. Raises: Missing."""
         found: dict[Digest, bytes] = {}
         for _ in range(FETCH_ROUNDS_MAX):
-            connected = self._network.connected()
-            # Likely holders first; then anybody: at least one honest signer of the certificate has it (research 2).
-            order = [m for m in dict.fromkeys(holders) if m in connected]
-            order += [m for m in sorted(connected) if m not in order]
-            for member in order:
+            for member in self._order(holders):
                 wanted = [d for d in digests if d not in found]
                 found.update(await self._ask(member, wanted, payloads=payloads))
                 if len(found) == len(digests):
@@ -184,33 +197,48 @@ class Acquirer:
             await trio.sleep(FETCH_PAUSE_S)
         raise Missing(next(d for d in digests if d not in found))
 
+    def _order(self, holders: Sequence[str]) -> list[str]:
+        """Whom to ask: those that answer, of them the likely holders first; then anybody.
+
+        At least one honest signer of the certificate has what is sought (research/consensus.md section 2).
+        """
+        connected = self._network.connected()
+        order = dict.fromkeys(m for m in (*holders, *sorted(connected)) if m in connected)
+        return sorted(order, key=lambda member: self._failures[member])
+
     async def _ask(self, member: str, digests: list[Digest], *, payloads: bool) -> dict[Digest, bytes]:
         frame = encode_fetch(Fetch(payloads=payloads, digests=tuple(digests)))
         try:
             answer = await self._network.request(member, frame, FETCH_TIMEOUT_S)
             contents = decode_contents(answer, len(digests))
-        except (PeerError, LocalError) as error:
-            log.info("fetch from %s failed: %s", member, error)
+        except MalformedMessage as error:
+            self._failures[member] += 1
+            self._reject(member, error)
             return {}
-        found = {}
+        except (PeerError, LocalError) as error:
+            self._failures[member] += 1
+            log.debug("fetch from %s failed: %s", member, error)
+            return {}
+        found: dict[Digest, bytes] = {}
         for digest, content in zip(digests, contents, strict=True):
             if content is None:
                 continue
-            if _digest_of(content, payloads=payloads) != digest:
-                log.warning("%s answered %s with other content", member, digest.hex()[:16])
-                self.refused[member] += 1
-                continue
+            if not (self._is_payload(digest, content) if payloads else hashlib.sha256(content).digest() == digest):
+                self._failures[member] += 1
+                self._reject(member, WrongContent(member, digest))
+                return found
             found[digest] = content
+        self._failures.pop(member, None)
         return found
 
-
-def _digest_of(content: bytes, *, payloads: bool) -> Digest | None:
-    if not payloads:
-        return Digest(hashlib.sha256(content).digest())
-    try:
-        return parse_payload(content).digest
-    except MalformedMessage:
-        return None
+    def _is_payload(self, digest: Digest, content: bytes) -> bool:
+        """The digest is the header's: the author's signature, beside it, a lying peer could have exchanged."""
+        try:
+            payload = parse_payload(content)
+            check_author(payload, self._genesis)
+        except PeerError:
+            return False
+        return payload.digest == digest
 
 
 def answer_fetch(store: ChainStore, fetch: Fetch, answer_bytes_max: int) -> tuple[bytes | None, ...]:

@@ -160,7 +160,12 @@ class _Node:
             version=version("stretto"),
         )
         self.acquirer = Acquirer(
-            genesis=self.genesis, store=self.store, network=self.network, nursery=self.nursery, held=loop.held
+            genesis=self.genesis,
+            store=self.store,
+            network=self.network,
+            nursery=self.nursery,
+            held=loop.held,
+            reject=loop.reject,
         )
         self.network.set_responder(self._respond)
         self.network.on_connect(loop.connected)

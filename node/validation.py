@@ -16,6 +16,9 @@ from ledger.genesis import Genesis
 from ledger.payload import Payload, check_payload
 from ledger.statement import Statement, check_statement, parse_statement
 
+PAYLOAD_BODIES_BYTES_MAX = 128 * 2**20
+"""Catalogue bodies of one payload together: as much as a correct author's mempool holds."""
+
 
 class BadPayload(PeerError):
     """A payload that no correct author cuts. author: member id. digest: the payload. reason: what is wrong with it."""
@@ -92,7 +95,7 @@ def parse_statements(payload: Payload) -> tuple[Statement, ...]:
 
 
 def check_statements(payload: Payload, genesis: Genesis) -> tuple[Statement, ...]:
-    """Every statement parsed and its signature checked. Raises: BadPayload at the first bad one.
+    """Every statement parsed and its signature checked, bodies bounded. Raises: BadPayload at the first bad one.
 
     One bad statement drops the payload: a correct author would not have let it in (design D4).
     """
@@ -105,6 +108,10 @@ def check_statements(payload: Payload, genesis: Genesis) -> tuple[Statement, ...
         except (RequestError, PeerError) as error:
             raise BadPayload(author, payload.digest, f"statement {position}: {error}") from error
         statements.append(statement)
+    bodies_bytes = sum(header.body_bytes for _, header in catalogues(statements))
+    if bodies_bytes > PAYLOAD_BODIES_BYTES_MAX:
+        reason = f"names {bodies_bytes} bytes of catalogues, at most {PAYLOAD_BODIES_BYTES_MAX} go in one payload"
+        raise BadPayload(author, payload.digest, reason)
     return tuple(statements)
 
 
