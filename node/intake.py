@@ -10,6 +10,7 @@ import trio
 
 from consensus.errors import RequestError
 from ledger.catalogue import CatalogueHeader, check_catalogue
+from node.acquire import BLOB_BATCH
 from node.loop import Loop
 from node.mempool import Overloaded
 from node.rpc.door import refusal_of
@@ -31,6 +32,9 @@ BODY_BYTES_MAX = 128 * 2**20
 """Catalogue bodies being checked at once."""
 
 
+_Batch = tuple[tuple[SubmittedStatement, ...], OnResult]
+
+
 class Door:
     """Implements node.rpc.types.Intake. `submit` and `status` run on the gRPC thread, everything else on trio's."""
 
@@ -39,6 +43,8 @@ class Door:
         self._nursery = nursery
         self._connected = connected
         self._token = trio.lowlevel.current_trio_token()
+        # At most one item for each statement handed over: it cannot be full.
+        self._send, self._receive = trio.open_memory_channel[_Batch](HANDED_OVER_MAX)
         self._lock = threading.Lock()  # for the two counters, which both threads change
         self._handed_over = 0
         self._body_bytes = 0
@@ -47,7 +53,8 @@ class Door:
     # ---- on the gRPC thread ------------------------------------------------------------------------------------------
 
     def submit(self, batch: Sequence[SubmittedStatement], on_result: OnResult) -> None:
-        """Takes the whole batch or nothing of it. Raises: Overloaded."""
+        """Takes the whole batch or nothing of it. batch: one statement or more. Raises: Overloaded."""
+        assert batch, "an empty batch has nobody to answer to"
         body_bytes = sum(s.blob_bytes for s in batch)
         with self._lock:
             if self._handed_over + len(batch) > HANDED_OVER_MAX:
@@ -57,8 +64,11 @@ class Door:
             self._handed_over += len(batch)
             self._body_bytes += body_bytes
         try:
-            self._token.run_sync_soon(self._take, tuple(batch), on_result)
+            # Only into the channel: what a callback of trio's own raises cannot be caught anywhere.
+            self._token.run_sync_soon(self._send.send_nowait, (tuple(batch), on_result))
         except trio.RunFinishedError:
+            for submitted in batch:
+                self._taken(submitted)
             raise Overloaded("node", "stopping", "a running node") from None
 
     def status(self) -> NodeLive:
@@ -66,6 +76,11 @@ class Door:
         return self._status
 
     # ---- on trio's thread --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Takes in what is handed over, in order, for ever. Raises: LocalError, where the store cannot go on."""
+        async for batch, on_result in self._receive:
+            self._take(batch, on_result)
 
     def _take(self, batch: tuple[SubmittedStatement, ...], on_result: OnResult) -> None:
         for submitted in batch:
@@ -85,7 +100,10 @@ class Door:
             claims = await trio.to_thread.run_sync(
                 check_catalogue, statement.content, submitted.manifest, submitted.chunks
             )
-            self._loop.store.put_blobs((submitted.manifest, *submitted.chunks))
+            blobs = (submitted.manifest, *submitted.chunks)
+            for start in range(0, len(blobs), BLOB_BATCH):
+                self._loop.store.put_blobs(blobs[start : start + BLOB_BATCH])
+                await trio.lowlevel.checkpoint()  # a vote must not wait until 32 MiB are on disk
             self._enter(submitted, claims, on_result)
         except RequestError as error:
             on_result(_refused(submitted, error))

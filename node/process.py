@@ -174,6 +174,7 @@ class _Node:
         self.nursery.start_soon(self._pump)
         self.nursery.start_soon(loop.run_timers)
         door = Door(loop, self.nursery, self.network.connected)
+        self.nursery.start_soon(door.run)
         self.nursery.start_soon(_refresh, door)
         server = SubmitServer(socket=self.config.submit_socket, genesis=self.genesis, intake=door)
         await trio.to_thread.run_sync(server.start)
