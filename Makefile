@@ -9,7 +9,7 @@ BUILD_INPUTS := pyproject.toml hatch_build.py $(wildcard protos/*.proto)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SEEDS ?= 500
 
-.PHONY: help demo test check format bench sim setup setup-dev lock clean
+.PHONY: help demo test check format bench sim image setup setup-dev lock clean
 
 help:  ## Shows this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock scripts/system-packages
 	@PYTHON=$(BIN)/python scripts/system-packages test
 	$(PIP) install --require-hashes -r requirements-dev.lock
 	touch $@
+
+image:  ## Builds the container image; docker/test.sh tests it
+	@docker build -f docker/Dockerfile -t stretto .
 
 lock: setup-dev  ## Renews both lock files from pyproject.toml
 	@$(PIP) install uv

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import NamedTuple
 
 import click
@@ -121,6 +123,9 @@ def stretto() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line. Returns the exit code (see Exit); prints at most one line about what went wrong."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        # As process 1 of a container nobody else would: the kernel drops a SIGTERM that has no handler there.
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         # Not `stretto.main`: it prints and exits in its own ways on Ctrl-C and closed pipes.
         with stretto.make_context("stretto", given) as context:
@@ -143,6 +148,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, code = _explain(error)
         details = error.details if isinstance(error, CliError) else {}
         return _end(message, code, given, details)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _explain(error: Exception) -> tuple[str, Exit]:  # noqa: PLR0911  one a case

@@ -5,7 +5,6 @@ A real consortium makes each member's keys on that member's own machine; the fol
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,12 +53,13 @@ def found(
 ) -> Genesis:
     """Makes DIR/genesis.json and DIR/MEMBER/{config.toml,genesis.json,keys/,data/} for each founder.
 
-    Everything appears at once, by a rename, or not at all. Raises: FolderInUse, KeyFileError, OSError.
+    The genesis appears last, and whatever fails leaves nothing behind. Raises: FolderInUse, KeyFileError, OSError.
     """
     if directory.exists() and any(directory.iterdir()):
         raise FolderInUse(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    draft = directory.with_name(f".{directory.name}.{os.getpid()}.new")
+    directory.mkdir(parents=True, exist_ok=True)
+    # Inside the folder, which may be a mount point: a rename over that would fail.
+    draft = directory / ".founding"
     draft.mkdir(mode=0o700)
     try:
         members = tuple(_member(draft / founder.id, founder) for founder in founders)
@@ -74,12 +74,10 @@ def found(
             (node / "data" / "chain").mkdir(parents=True)
             # Made here, once: a node whose voting state is missing later knows that it was lost (design D4).
             VotingStore.create(node / "data" / "voting")
-        if directory.exists():
-            directory.rmdir()
-        draft.rename(directory)
-    except BaseException:
+        for entry in (*(founder.id for founder in founders), "genesis.json"):
+            (draft / entry).rename(directory / entry)
+    finally:
         shutil.rmtree(draft, ignore_errors=True)
-        raise
     return genesis
 
 
