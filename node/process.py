@@ -15,11 +15,11 @@ from pathlib import Path
 import trio
 
 from consensus.engine import Engine
-from consensus.errors import LocalError, PeerError
+from consensus.errors import LocalError, PeerError, RequestError
 from consensus.events import Restored
 from consensus.types import Digest
 from ledger.ed25519 import verify_strict
-from ledger.genesis import Genesis, parse_genesis
+from ledger.genesis import Genesis, Member, parse_genesis
 from node.acquire import Acquirer, answer_fetch
 from node.config import NodeConfig, load_config
 from node.intake import Door
@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 
 STATUS_REFRESH_S = 0.2
 READER_RESTART_S = 1.0
+READER_RESTART_S_MAX = 60.0
+"""A reader that cannot start (its port is taken, say) is tried ever more seldom; its log says why."""
+READER_STEADY_S = 60.0
+"""After running so long it was well: the next end is a new story."""
 READER_STOP_S = 5.0
 ANSWER_BYTES_MAX = SYNC_BODY_BYTES_MAX - 64 * 1024
 """Contents in one answer to a fetch: what fits a SYNC frame, with room for protobuf's own bytes."""
@@ -51,6 +55,15 @@ class UnknownSelf(LocalError):
     def __init__(self, member: str, genesis: Genesis) -> None:
         known = ", ".join(m.id for m in genesis.validator_members())
         super().__init__(f"config.toml: member: expected one of the genesis's validators ({known}), got {member!r}")
+
+
+class UnknownPeer(LocalError):
+    """config.toml names the address of somebody who is no validator: a misspelt id would never be dialled, silently."""
+
+    def __init__(self, peer: str, genesis: Genesis) -> None:
+        known = ", ".join(m.id for m in genesis.validator_members())
+        super().__init__(f"config.toml: peers.{peer}: expected one of the genesis's validators ({known})")
+        self.peer = peer
 
 
 class GenesisUnreadable(LocalError):
@@ -68,7 +81,7 @@ def load_genesis(path: Path) -> Genesis:
         return parse_genesis(path.read_bytes())
     except OSError as error:
         raise GenesisUnreadable(path, error.strerror or "cannot be read") from error
-    except (PeerError, LocalError, ValueError) as error:
+    except (PeerError, RequestError, LocalError, ValueError) as error:
         raise GenesisUnreadable(path, str(error)) from error
 
 
@@ -102,12 +115,28 @@ def open_voting(path: Path, store: ChainStore) -> Iterator[tuple[VotingStore, Re
         yield voting, voting.load(head.block, head.finalization)
 
 
-async def run_node(config: NodeConfig) -> None:
-    """Runs a node until SIGTERM or SIGINT. Raises: LocalError where this machine has a problem."""
-    genesis = load_genesis(config.genesis_path)
+def check_members(config: NodeConfig, genesis: Genesis) -> Member:
+    """This node's member. Raises: UnknownSelf, UnknownPeer, where the configuration and the genesis do not fit."""
     member = genesis.member(config.member)
     if member is None or not member.validator:
         raise UnknownSelf(config.member, genesis)
+    validators = {m.id for m in genesis.validator_members()}
+    for peer in config.peers:
+        if peer not in validators:
+            raise UnknownPeer(peer, genesis)
+    return member
+
+
+async def run_node(config: NodeConfig) -> None:
+    """Runs a node until SIGTERM or SIGINT. Raises: LocalError where this machine has a problem."""
+    # From the first moment: one that comes while the node still starts stops it as soon as it has, in good order.
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        await _run_node(config, signals)
+
+
+async def _run_node(config: NodeConfig, signals: AsyncIterator[int]) -> None:
+    genesis = load_genesis(config.genesis_path)
+    member = check_members(config, genesis)
     signer = Signer(config, genesis, member)
     peer_seed = seed_bytes(load_private_key(config.key_path("peer")))
     config.chain_path.mkdir(parents=True, exist_ok=True)
@@ -129,7 +158,8 @@ async def run_node(config: NodeConfig) -> None:
             NetworkSettings(listen=config.listen, peers=config.peers, gossip_topic=topic), peer_seed, lambda: peers
         )
         async with trio.open_nursery() as nursery:
-            await _Node(config, genesis, store, network, nursery).run(voting, engine, signer, generation)
+            node = _Node(config, genesis, store, network, nursery)
+            await node.run(voting, engine, signer, generation, signals)
 
 
 class _Node:
@@ -144,7 +174,9 @@ class _Node:
         self.network = network
         self.nursery = nursery
 
-    async def run(self, voting: VotingStore, engine: Engine, signer: Signer, generation: int) -> None:
+    async def run(
+        self, voting: VotingStore, engine: Engine, signer: Signer, generation: int, signals: AsyncIterator[int]
+    ) -> None:
         """Starts everything, serves until a stop signal, and stops in order: door, tasks; the stores close last."""
         self.loop = loop = Loop(
             genesis=self.genesis,
@@ -179,10 +211,11 @@ class _Node:
         server = SubmitServer(socket=self.config.submit_socket, genesis=self.genesis, intake=door)
         await trio.to_thread.run_sync(server.start)
         try:
-            async with reader_process(self.config):
+            config_path = str(self.config.directory / "config.toml")
+            async with reader_process([sys.executable, "-m", "node.rpc.reader", "--config", config_path]):
                 head = self.store.head()
                 log.info("node of %s up: height %d, %d leaves", self.config.member, head.block.height, head.size)
-                await _stop_signal()
+                await anext(signals)
                 log.info("stopping")
         finally:
             with trio.CancelScope(shield=True):
@@ -199,8 +232,14 @@ class _Node:
             except PeerError as error:
                 self.loop.reject(inbound.member_id, error)
 
-    async def _respond(self, _member: str, frame: bytes) -> bytes:
-        return encode_contents(answer_fetch(self.store, decode_fetch(frame), ANSWER_BYTES_MAX))
+    async def _respond(self, member: str, frame: bytes) -> bytes:
+        try:
+            fetch = decode_fetch(frame)
+        except PeerError as error:
+            # Raised, it would be logged with its traceback, each time.
+            self.loop.reject(member, error)
+            return encode_contents((None,))
+        return encode_contents(answer_fetch(self.store, fetch, ANSWER_BYTES_MAX))
 
     def _fetch(self, digests: Iterable[Digest], holders: Sequence[str]) -> None:
         self.acquirer.fetch(digests, holders)
@@ -216,48 +255,64 @@ async def _refresh(door: Door) -> None:
         await trio.sleep(STATUS_REFRESH_S)
 
 
-async def _stop_signal() -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            return
-
-
 @asynccontextmanager
-async def reader_process(config: NodeConfig) -> AsyncIterator[None]:
+async def reader_process(command: Sequence[str]) -> AsyncIterator[None]:
     """Keeps the reader process running beside this one; it ends when its standard input does: it is never orphaned."""
-    command = [sys.executable, "-m", "node.rpc.reader", "--config", str(config.directory / "config.toml")]
-
-    async def keep() -> None:
-        while True:
-            process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE)
-            try:
-                code = await process.wait()
-            finally:
-                if process.returncode is None:
-                    process.terminate()
-                    with trio.CancelScope(shield=True), trio.move_on_after(READER_STOP_S):
-                        await process.wait()
-                    if process.returncode is None:
-                        process.kill()
-            log.error("the reader process ended with code %d: starting it again", code)
-            await trio.sleep(READER_RESTART_S)
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keep)
+        nursery.start_soon(_keep_reader, command)
         yield
         nursery.cancel_scope.cancel()
 
 
+async def _keep_reader(command: Sequence[str]) -> None:
+    pause_s = READER_RESTART_S
+    while True:
+        started = trio.current_time()
+        code = await _run_reader(command)
+        if trio.current_time() - started > READER_STEADY_S:
+            pause_s = READER_RESTART_S
+        log.error("the reader process ended with code %d: starting it again in %.0f s", code, pause_s)
+        await trio.sleep(pause_s)
+        pause_s = min(2 * pause_s, READER_RESTART_S_MAX)
+
+
+async def _run_reader(command: Sequence[str]) -> int:
+    """Runs it once, and never leaves it behind. Gives its exit code."""
+    # A session of its own: a Ctrl-C in the terminal is for this process, which then ends the reader.
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, start_new_session=True)
+    assert process.stdin is not None, "it was asked for"
+    try:
+        return await process.wait()
+    finally:
+        with trio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.terminate()
+                with trio.move_on_after(READER_STOP_S):
+                    await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            await process.stdin.aclose()
+
+
 def main(config_path: Path, *, verbose: bool = False) -> None:
-    """Entry of `stretto node run`. Raises: LocalError."""
+    """Entry of `stretto node run`. Raises: LocalError; whatever else ended the node, logged with its traceback."""
     config = load_config(config_path)
     configure_logs(config.member, verbose=verbose)
     try:
         trio.run(run_node, config)
-    except* LocalError as group:
-        # One sentence for the operator: which part failed is in it.
-        leaf: BaseException = group
-        while isinstance(leaf, BaseExceptionGroup):
-            leaf = leaf.exceptions[0]
-        log.critical("stopped: %s", leaf)
-        raise leaf from None
+    except Exception as error:
+        # Several tasks may fail of one cause, or while they are cancelled: the operator needs the cause alone.
+        cause = local_cause(error)
+        if cause is None:
+            log.critical("stopped by a fault of its own: please report it", exc_info=error)
+            raise
+        log.critical("stopped: %s", cause)
+        raise cause from None
+
+
+def local_cause(error: BaseException) -> LocalError | None:
+    """The first error of this machine in `error`, however deep in groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((cause for each in error.exceptions if (cause := local_cause(each)) is not None), None)
+    return error if isinstance(error, LocalError) else None
