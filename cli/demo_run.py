@@ -56,7 +56,7 @@ class Narrator:
         seconds = f"{time.monotonic() - begun:5.1f} s"
         self._console.print(f"[green]✓[/] [dim]{seconds}[/]  {title}", markup=True)
         for line in said:
-            self._console.print(Padding(Text(line, style="dim"), (0, 0, 0, 11)))
+            self._console.print(Padding(Text(line, style="dim"), (0, 0, 0, 11), expand=False))
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -143,6 +143,7 @@ class Demo:
         self._keep = keep
         self._say = narrator
         self._catalogue_index = 0
+        self._statement = b""
         self.result = Result()
 
     def run(self) -> Result:
@@ -273,7 +274,7 @@ class Demo:
             NodeClient(devnet.node("label").config.rpc, deadline_s=FINAL_S) as client,
         ):
             result = self._submit(client, signed)
-            self._catalogue_index = result.index
+            self._catalogue_index, self._statement = result.index, signed.statement.raw
             said.append(f"final after {self.result.finality_ms[-1]:.0f} ms: leaf {result.index}, block {result.height}")
             again = client.submit(signed.statement.raw, signed.submission.blobs)
             self._expect(
@@ -323,10 +324,13 @@ class Demo:
         with self._say.step("Try to cheat") as said:
             data, track = bundles[0].read_bytes(), tracks[0]
             audio = work / f"copy{track.path.suffix}"
-            audio.write_bytes(_flipped(track.path.read_bytes()))
+            original = track.path.read_bytes()
+            audio.write_bytes(_flipped(original, len(original) // 2))
             self._refuse(said, "one byte of the audio flipped", verify_bundle(data, genesis, _media(audio)))
             audio.unlink()
-            self._refuse(said, "one byte of the evidence flipped", verify_bundle(_flipped(data), genesis, None))
+            inside = data.index(self._statement) + len(self._statement) // 2  # of the statement, where it would matter
+            tampered = verify_bundle(_flipped(data, inside), genesis, None)
+            self._refuse(said, "one byte of the evidence flipped", tampered)
             claim = build_claim(track, Terms(member="label"), derived_salts(b"forger")).claim
             forged = forged_bundle(genesis, claim, "label", time.time_ns() // 1_000_000)
             # Its own genesis finds nothing wrong with it: only whom the verifier trusts makes the difference.
@@ -404,10 +408,9 @@ def _media(path: Path) -> MediaDigests:
     return MediaDigests(blake3=digests.blake3, sha256=digests.sha256)
 
 
-def _flipped(data: bytes) -> bytes:
-    """A copy with one bit of its middle byte changed."""
-    middle = len(data) // 2
-    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+def _flipped(data: bytes, at: int) -> bytes:
+    """A copy with one bit of one byte changed."""
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 def _why(report: Report) -> str:
