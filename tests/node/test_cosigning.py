@@ -417,6 +417,23 @@ def test_restart_signs_the_newest_boundary_again_where_it_is_incomplete(court: C
     assert court.sent == [], "complete: nothing to say"
 
 
+def test_town_that_was_killed_before_it_cosigned_does_so_after_the_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town = Town(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Cosigning, "sign", lambda *_: None)
+        results = town.submit("court", CONSORTIUM.statement(make_claim(1)))
+        town.run(lambda: results.last.ends and set(town.sizes().values()) == {1})
+    assert not town.is_complete(1)
+    for member in MEMBERS:
+        town.stop(member)
+    for member in MEMBERS:
+        town.start(member)
+    town.run(lambda: town.is_complete(1))
+    town.close()
+
+
 def test_town_completes_every_checkpoint(tmp_path: Path) -> None:
     """All four hold all four signatures in the end, though each size needed only three."""
     town = Town(tmp_path)

@@ -363,6 +363,27 @@ def test_reference_used_for_two_statements_is_refused_and_leaves_no_leaf(town: T
     assert set(town.sizes().values()) == {1}
 
 
+def test_statement_that_another_node_got_recorded_is_not_queued_any_more(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = make_catalogue(3)
+    claims = tuple(make_claim(number).encode() for number in range(3))
+    statement = CONSORTIUM.statement(built.header)
+    court, label = town["court"], town["label"]
+    with monkeypatch.context() as patch:
+        patch.setattr(court.loop.mempool, "cut_due_ms", lambda: None)  # it never gets to send its own
+        for node in (court, label):
+            node.store.put_blobs([built.manifest, *built.chunks])
+        here = town.submit("court", statement, claims)
+        assert court.loop._bodies
+        there = town.submit("label", statement, claims)
+        town.run(lambda: town.is_complete(1))
+    assert here.states == there.states == [ACCEPTED, FINAL]
+    assert len(court.loop.mempool) == 0
+    assert court.loop._bodies == {}
+    assert court.said.payloads == []
+
+
 def test_full_mempool_refuses_and_forgets(node: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.mempool.PENDING_STATEMENTS_MAX", 1)
     node.loop.accept(CONSORTIUM.statement(make_claim(1), ref="a"), (), Results())
@@ -464,9 +485,9 @@ def test_payload_that_a_leader_orders_again_records_nothing_twice(town: Town) ->
     results = town.submit("court", CONSORTIUM.statement(make_claim(1)))
     town.run(lambda: town.is_complete(1))
     digest = parse_payload(town["court"].said.payloads[0]).digest
-    for node in town.nodes.values():
-        node.loop.engine._state.payloads._settled.clear()
-        node.loop.step(PayloadsHeld(digests=(digest,), order=True))
+    court = town["court"].loop
+    court.engine._state.payloads._settled.clear()
+    court.step(PayloadsHeld(digests=(digest,), order=True))
     height = town["court"].store.head().block.height
     town.run(for_ms=5_000)
     heads = [n.store.head() for n in town.nodes.values()]
