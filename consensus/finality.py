@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from consensus.certificates import check_certificate, votes_of
-from consensus.errors import ConflictingCertificates, WrongEpoch
+from consensus.errors import ConflictingCertificates, MalformedMessage, WrongEpoch
 from consensus.events import Commit, Rejected
-from consensus.state import VIEWS_AHEAD_MAX, State
+from consensus.state import NUMBER_MAX, VIEWS_AHEAD_MAX, State
 from consensus.types import Certificate, View, VoteKind
 from consensus.votes import contradict
 from consensus.voting import finalize
@@ -25,6 +25,8 @@ def accept(state: State, certificate: Certificate, *, is_verified: bool = False,
     vote = certificate.vote
     if vote.epoch != state.committee.epoch:
         raise WrongEpoch("certificate", state.committee.epoch, vote.epoch)
+    if vote.view > NUMBER_MAX:
+        raise MalformedMessage("certificate", "view", f"at most {NUMBER_MAX}, got {vote.view}")
     floor = state.tree.head.view if for_chain else state.finalized_view
     held = state.tree.find(vote.kind, vote.view)
     if vote.view <= floor or (held is not None and held.vote == vote):

@@ -29,6 +29,11 @@ class Pursuit:
         """Whom to ask now: another one each time."""
         return self.holders[self.attempts % len(self.holders)]
 
+    def hurry(self, due_ms: int) -> None:
+        """Ask earlier for the first time; never oftener."""
+        if not self.attempts:
+            self.due_ms = min(self.due_ms, due_ms)
+
     @property
     def order(self) -> tuple[ValidatorIndex, ...]:
         """All of them, the one to ask now first."""
@@ -47,7 +52,9 @@ class Requests:
     views: Pursuit | None = None
 
     def want_block(self, digest: Digest, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int) -> None:
-        if digest not in self.blocks and len(self.blocks) < BLOCK_PURSUITS_MAX:
+        if digest in self.blocks:
+            self.blocks[digest].hurry(due_ms)
+        elif len(self.blocks) < BLOCK_PURSUITS_MAX:
             self.blocks[digest] = Pursuit(view, holders, due_ms)
 
     def want_payloads(self, block: Digest, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int) -> None:
@@ -57,8 +64,8 @@ class Requests:
     def want_certificates(self, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int) -> None:
         if self.certificates is None:
             self.certificates = Pursuit(view, holders, due_ms)
-        elif not self.certificates.attempts:
-            self.certificates.due_ms = min(self.certificates.due_ms, due_ms)
+        else:
+            self.certificates.hurry(due_ms)
 
     def want_chain(self, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int) -> None:
         if self.chain is None:

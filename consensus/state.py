@@ -31,6 +31,8 @@ VIEWS_AHEAD_MAX = 64
 """Votes and proposals further ahead of the current view are not kept: only certificates move a node (pitfall 15)."""
 VIEWS_BEHIND_MAX = 256
 """Votes of views further back are forgotten, final or not: a later finalization covers them (pitfall 15)."""
+NUMBER_MAX = 2**62
+"""No honest view, height or time comes near; a quorum of liars must not make ours overflow."""
 UNSAVED_MAX = 512
 """Certificates waiting for the next vote's Persist. Beyond, the oldest are left to be asked for again."""
 

@@ -36,6 +36,7 @@ class Tree:
         self.notarizations: dict[View, Certificate] = {}
         self.nullifications: dict[View, Certificate] = {}
         self.finalizations: dict[View, Certificate] = {}
+        self._uncovered: tuple[View, View | None] | None = None
 
     @property
     def finalized_view(self) -> View:
@@ -76,6 +77,7 @@ class Tree:
     def add_certificate(self, certificate: Certificate) -> None:
         """Take up a checked certificate; a higher finalization makes those of lower views superfluous."""
         view = certificate.vote.view
+        self._uncovered = None
         match certificate.vote.kind:
             case VoteKind.NOTARIZE:
                 self.notarizations[view] = certificate
@@ -121,14 +123,23 @@ class Tree:
         return None
 
     def uncovered_view(self, view: View) -> View | None:
-        """Lowest view lacking every certificate between `view` and the highest certified one below it."""
-        uncovered = None
-        for u in range(view - 1, self.finalized_view, -1):
-            if self.certified(View(u)) is not None:
-                break
-            if u not in self.nullifications:
-                uncovered = View(u)
-        return uncovered
+        """Where to ask from if a certificate lacks between `view` and the highest certified view below it; else None.
+
+        Takes time by the certificates held, never by the views that lack: an absence of a week may be millions.
+        """
+        if self._uncovered is None or self._uncovered[0] != view:
+            u = view - 1
+            while u > self.finalized_view and self.certified(View(u)) is None and u in self.nullifications:
+                u -= 1
+            is_covered = u <= self.finalized_view or self.certified(View(u)) is not None
+            self._uncovered = (view, None if is_covered else self._lowest_uncovered())
+        return self._uncovered[1]
+
+    def _lowest_uncovered(self) -> View:
+        u = self.finalized_view + 1
+        while u in self.nullifications or self.certified(View(u)) is not None:
+            u += 1
+        return View(u)
 
     def top_certificate(self) -> Certificate | None:
         """The certificate of the highest view there is one for: a notarization before a nullification."""
@@ -190,6 +201,7 @@ class Tree:
     def advance(self, head: Block) -> None:
         """`head` is committed: forget what cannot matter now. Every later block has a parent of at least its view."""
         self.head = head
+        self._uncovered = None
         self.blocks = {d: b for d, b in self.blocks.items() if b.view > head.view or d == head.digest}
         self.seen_ms = {d: t for d, t in self.seen_ms.items() if d in self.blocks}
         self.finalizations = {v: c for v, c in self.finalizations.items() if v > head.view}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from consensus.errors import InvalidBlock, PeerError, WrongConsortium, WrongEpoch, WrongLeader
 from consensus.events import Rejected
 from consensus.messages import NULLIFICATIONS_MAX, Proposal
-from consensus.state import State
+from consensus.state import NUMBER_MAX, State
 from consensus.types import ZERO_DIGEST, Block, Height, SignedVote, View, Vote, VoteKind, nullify
 
 EMPTY_DIVISOR = 2
@@ -47,6 +47,8 @@ def propose(state: State) -> int | None:
     parent_digest = state.tree.certified(parent_view)
     assert parent_digest is not None, "parent_view returns certified views"
     parent = state.tree.blocks[parent_digest]
+    if max(parent.timestamp_ms, parent.height) > NUMBER_MAX:
+        return None
     unfinal = [block for block in (parent, *state.tree.ancestors(parent)) if block.view > state.finalized_view]
     payloads = state.payloads.select({digest for block in unfinal for digest in block.payloads})
     earliest = _earliest_ms(state, parent, is_empty=not payloads)
