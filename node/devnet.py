@@ -1,4 +1,6 @@
-"""Four nodes on one machine: a label, a court, a society, a platform; each with its own process, keys, store, ports."""
+"""Nodes on one machine, four unless told otherwise: a label, a court, a society, a platform; each with its own process,
+keys, store, ports.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from consensus.errors import LocalError
 from consensus.types import EpochParameters
-from ledger.genesis import Genesis, Role
+from ledger.errors import MalformedGenesis
+from ledger.genesis import Genesis, Role, parse_genesis
 from node.ceremony import Founder, found
 from node.config import NodeConfig, load_config
 
@@ -26,6 +29,11 @@ INSTITUTIONS = (
     ("court", "Harbour City Internet Court", Role.COURT),
     ("society", "Society of Composers and Authors", Role.SOCIETY),
     ("platform", "Northlight Streaming", Role.PLATFORM),
+)
+_FURTHER = (
+    ("publisher", "Meridian Music Publishing", Role.LABEL),
+    ("archive", "National Sound Archive", Role.SOCIETY),
+    ("appeals", "Harbour City Court of Appeal", Role.COURT),
 )
 STOP_S = 5.0
 """Between SIGTERM and SIGKILL."""
@@ -186,12 +194,22 @@ def _free_ports(count: int) -> Iterator[int]:
             yield probe.getsockname()[1]
 
 
-def init_devnet(directory: Path, *, port: int | None = None) -> Genesis:
+def institutions(count: int) -> tuple[tuple[str, str, Role], ...]:
+    """The first `count` institutions of a larger devnet: (member id, name, role) each; the four come first."""
+    named = (*INSTITUTIONS, *_FURTHER)
+    numbered = ((f"label-{i}", f"Label {i}", Role.LABEL) for i in range(len(named), count))
+    return (*named[:count], *numbered)
+
+
+def init_devnet(
+    directory: Path, *, port: int | None = None, members: Sequence[tuple[str, str, Role]] = INSTITUTIONS
+) -> Genesis:
     """Founds a devnet. port: the nodes listen from here upwards, gRPC 1,000 above; None takes free ones.
 
+    members: id, name and role of each, such as `institutions(7)`; consensus wants four at least.
     Raises: FolderInUse.
     """
-    count = len(INSTITUTIONS)
+    count = len(members)
     offsets = (*range(count), *range(1000, 1000 + count))
     ports = list(_free_ports(2 * count)) if port is None else [port + offset for offset in offsets]
     founders = [
@@ -202,7 +220,7 @@ def init_devnet(directory: Path, *, port: int | None = None) -> Genesis:
             listen=f"/ip4/127.0.0.1/tcp/{ports[i]}",
             rpc=f"127.0.0.1:{ports[count + i]}",
         )
-        for i, (member, name, role) in enumerate(INSTITUTIONS)
+        for i, (member, name, role) in enumerate(members)
     ]
     return found(
         directory.resolve(),
@@ -216,8 +234,12 @@ def init_devnet(directory: Path, *, port: int | None = None) -> Genesis:
 def load_devnet(directory: Path) -> Devnet:
     """Raises: NotADevnet, ConfigError."""
     directory = directory.resolve()
-    nodes = [directory / member for member, _, _ in INSTITUTIONS]
-    if not (directory / "genesis.json").is_file() or not all((node / "config.toml").is_file() for node in nodes):
+    try:
+        genesis = parse_genesis((directory / "genesis.json").read_bytes())
+    except (OSError, MalformedGenesis) as error:
+        raise NotADevnet(directory) from error
+    nodes = [directory / member.id for member in genesis.validator_members()]
+    if not all((node / "config.toml").is_file() for node in nodes):
         raise NotADevnet(directory)
     return Devnet(
         directory=directory, nodes=tuple(DevnetNode(config=load_config(node / "config.toml")) for node in nodes)

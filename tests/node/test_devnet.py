@@ -19,6 +19,7 @@ from node.devnet import (
     _free_ports,
     _start_time,
     init_devnet,
+    institutions,
     load_devnet,
 )
 from tests.node.nodes import make_folder
@@ -41,6 +42,23 @@ def test_devnet_is_founded_and_loaded(tmp_path: Path) -> None:
     assert net.genesis_path.read_bytes() == genesis.raw
     assert net.node("court").config.member == "court"
     assert net.stop() == (), "nothing runs"
+
+
+@pytest.mark.parametrize("count", [4, 7, 9])
+def test_devnet_of_another_size_is_founded_and_loaded(tmp_path: Path, count: int) -> None:
+    genesis = init_devnet(tmp_path / "net", members=institutions(count))
+    net = load_devnet(tmp_path / "net")
+    assert [n.member for n in net.nodes] == [m.id for m in genesis.validator_members()]
+    assert len(net.nodes) == len({n.config.listen for n in net.nodes}) == count
+    assert all(len(n.config.peers) == count - 1 for n in net.nodes)
+    assert institutions(count)[:4] == INSTITUTIONS
+
+
+def test_folder_with_a_genesis_but_without_nodes_is_no_devnet(tmp_path: Path) -> None:
+    init_devnet(tmp_path / "net")
+    (tmp_path / "net" / "court" / "config.toml").unlink()
+    with pytest.raises(NotADevnet):
+        load_devnet(tmp_path / "net")
 
 
 def test_origins_of_two_devnets_differ(tmp_path: Path) -> None:
