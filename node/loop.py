@@ -131,6 +131,8 @@ class Loop:
         self._bodies: dict[Digest, tuple[bytes, ...]] = {}
         """Claims of queued catalogues; the door's limit on bodies and the mempool's on statements bound it."""
         self._recovering = engine.status().recovering
+        self._doubted = self._recovering
+        """Whether the voting state is marked as not to be trusted, on disk."""
         self._wake = trio.Event()
         self.rejected: Counter[str] = Counter()
         self.generations: dict[str, int] = {}
@@ -243,13 +245,19 @@ class Loop:
 
     def _note_trust(self) -> None:
         """Keeps on disk whether this node's voting state may be relied on, so that a restart does not forget doubts."""
-        recovering = self.engine.status().recovering
-        if recovering != self._recovering:
-            self._recovering = recovering
-            self.voting.set_trusted(not recovering)
-            log.warning("this node %s", "follows without voting" if recovering else "votes again")
-            if not recovering:
+        status = self.engine.status()
+        if status.recovering != self._recovering:
+            self._recovering = status.recovering
+            log.warning("this node %s", "follows without voting" if status.recovering else "votes again")
+            if status.recovering:
+                self.voting.set_trusted(False)
+                self._doubted = True
+            else:
                 self.cosigning.resume()
+        # The view that ends the doubt is final, but its block may lack yet: a restart would begin below it again.
+        if self._doubted and not status.recovering and self.store.head().block.view >= status.finalized_view:
+            self.voting.set_trusted(True)
+            self._doubted = False
 
     def _obey(self, output: Output, events: deque[Event]) -> None:
         match output:
@@ -395,7 +403,11 @@ class Loop:
             raise OldStart(sender, known, hello.boot_generation)
 
     def reject(self, sender: str, error: PeerError) -> None:
-        """Counts and, within bounds, logs a message that no correct peer sends."""
+        """Counts and, within bounds, logs a message that no correct peer sends.
+
+        Said of this node itself it is for its operator: somebody else holds its key, or agreement is lost.
+        """
         self.rejected[sender] += 1
         if self.rejected[sender] <= REJECTIONS_LOGGED_PER_PEER:
-            log.warning("rejected from %s: %s", sender, error)
+            level = logging.ERROR if sender == self.signer.member.id else logging.WARNING
+            log.log(level, "rejected from %s: %s", sender, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -530,6 +531,41 @@ def test_statement_sent_again_after_a_restart_is_recorded_once(tmp_path: Path) -
     assert again.states == [ACCEPTED, FINAL]
     assert set(town.sizes().values()) == {1}
     town.close()
+
+
+def trusted_on_disk(node: Bench) -> bool:
+    head = node.store.head()
+    return node.voting.load(head.block, head.finalization).trusted
+
+
+def test_doubt_ends_on_disk_only_with_the_commit_that_ends_it(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recovery ends at a final view; restarted before its block is here, this node would begin below that view."""
+    for number in range(4):
+        results = town.submit("court", CONSORTIUM.statement(make_claim(number), ref=f"r{number}"))
+        town.run(lambda r=results: r.last.ends)
+    court = town["court"]
+    view = court.store.head().block.view
+    real = court.loop.engine.status
+    monkeypatch.setattr(court.loop.engine, "status", lambda: replace(real(), recovering=True))
+    court.loop.step(Connected(peer=ValidatorIndex(0)))
+    assert not trusted_on_disk(court)
+    ended = replace(real(), recovering=False, finalized_view=View(view + 1))
+    monkeypatch.setattr(court.loop.engine, "status", lambda: ended)
+    court.loop.step(Connected(peer=ValidatorIndex(0)))
+    assert not trusted_on_disk(court)
+    monkeypatch.setattr(court.loop.engine, "status", lambda: replace(ended, finalized_view=view))
+    court.loop.step(Connected(peer=ValidatorIndex(0)))
+    assert trusted_on_disk(court)
+
+
+def test_vote_in_our_own_name_is_an_error_of_this_nodes_operator(node: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody else has our key, or our disk was rolled back: more than one line among a peer's rejections."""
+    node.loop.frame("label", encode(signed_vote("court", nullify(Epoch(0), View(5)))))
+    (record,) = [r for r in caplog.records if "own key" in r.getMessage()]
+    assert record.levelno == logging.ERROR
+    assert node.loop.engine.status().recovering
+    assert not trusted_on_disk(node)
+    assert "label" not in node.loop.rejected, "who passed it on did well"
 
 
 def test_peer_that_lags_gets_the_chain_in_frames_that_fit(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,8 @@ def test_node_without_its_voting_state_follows_and_votes_again_later(town: Town)
     assert not returned.loop.engine.status().recovering
     town.run(for_ms=5_000)
     assert len(town.roots()) == 1
+    town.stop("platform")
+    assert town.start("platform").restored.trusted, "remembered: else two such nodes would stall every restart of all"
     town.stop("court")
     results = town.submit("platform", statement(50))
     town.run(lambda: results.last.ends, for_ms=60_000)
