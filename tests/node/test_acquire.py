@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from consensus.errors import PeerError
-from consensus.types import Digest, Signature
-from ledger.catalogue import CHUNK_BYTES, Catalogue, build_catalogue
+from consensus.types import Digest
 from ledger.payload import Payload
 from node import acquire as module
 from node.acquire import (
@@ -25,131 +21,24 @@ from node.acquire import (
     IN_PROGRESS_PER_AUTHOR_MAX,
     INLINE_STATEMENTS_MAX,
     THROTTLE_S,
-    Acquirer,
-    answer_fetch,
 )
-from node.network.values import NotConnected, RequestTimedOut
+from node.network.values import RequestTimedOut
 from node.store.chain import ChainStore
 from node.store.errors import StoreFull
-from node.validation import HeldPayload
-from node.wire import Fetch, decode_fetch, encode_contents
-from tests.ledger.builders import make_catalogue, make_claim
-from tests.node.nodes import CONSORTIUM, GENESIS, MEMBERS, make_folder
-
-LABEL, COURT, SOCIETY, PLATFORM = MEMBERS
-
-
-def sign(number: int) -> bytes:
-    return CONSORTIUM.sign(make_claim(number), ref=f"r{number}")
-
-
-def a_payload(*numbers: int, author: str = LABEL, sequence: int = 1) -> Payload:
-    return CONSORTIUM.payload([sign(n) for n in numbers or (1,)], author=MEMBERS.index(author), sequence=sequence)
-
-
-def catalogue_payload(*built: Catalogue, author: str = LABEL) -> Payload:
-    statements = [CONSORTIUM.sign(each.header, ref=f"c{i}") for i, each in enumerate(built)]
-    return CONSORTIUM.payload(statements, author=MEMBERS.index(author))
-
-
-def forged(payload: Payload) -> Payload:
-    """The same header and body; the digest does not tell that the signature is not the author's."""
-    return replace(payload, signature=Signature(bytes(64)))
-
-
-def sha256(data: bytes) -> Digest:
-    return Digest(hashlib.sha256(data).digest())
-
-
-Answer = Callable[[Fetch], Awaitable[bytes] | bytes]
-
-
-class Peers:
-    """What each other member holds, or how else it answers."""
-
-    def __init__(self) -> None:
-        self.contents: dict[str, dict[Digest, bytes]] = {member: {} for member in MEMBERS if member != COURT}
-        self.answers: dict[str, Answer] = {}
-        self.asked: list[tuple[str, Fetch]] = []
-        self.gone: set[str] = set()
-
-    def give(self, member: str, payload: Payload) -> None:
-        self.contents[member][payload.digest] = payload.encode()
-
-    def give_body(self, member: str, built: Catalogue) -> None:
-        self.contents[member].update({sha256(blob): blob for blob in (built.manifest, *built.chunks)})
-
-    def connected(self) -> frozenset[str]:
-        return frozenset(self.contents) - self.gone
-
-    async def request(self, member_id: str, frame: bytes, timeout_s: float) -> bytes:  # noqa: ARG002
-        fetch = decode_fetch(frame)
-        self.asked.append((member_id, fetch))
-        await trio.sleep(0.001)
-        if member_id in self.gone:
-            raise NotConnected(member_id)
-        if member_id in self.answers:
-            answer = self.answers[member_id](fetch)
-            return answer if isinstance(answer, bytes) else await answer
-        return encode_contents(tuple(self.contents[member_id].get(d) for d in fetch.digests))
-
-    def who_was_asked(self) -> list[str]:
-        return [member for member, _ in self.asked]
-
-
-class Desk:
-    """The court's acquirer with its peers."""
-
-    def __init__(self, store: ChainStore, nursery: trio.Nursery) -> None:
-        self.store = store
-        self.peers = Peers()
-        self.held: list[HeldPayload] = []
-        self.rejected: Counter[str] = Counter()
-        self.errors: list[PeerError] = []
-        self.acquirer = Acquirer(
-            genesis=GENESIS,
-            store=store,
-            network=self.peers,
-            nursery=nursery,
-            held=self._held,
-            reject=self._reject,
-        )
-
-    def _held(self, held: HeldPayload) -> None:
-        assert self.store.has_payload(held.payload.digest), "what is reported held is on disk"
-        self.held.append(held)
-
-    def _reject(self, member: str, error: PeerError) -> None:
-        self.rejected[member] += 1
-        self.errors.append(error)
-
-    @property
-    def digests(self) -> list[Digest]:
-        return [held.payload.digest for held in self.held]
-
-    async def quiet(self) -> None:
-        """Until no work is in progress; the clock is virtual."""
-        with trio.fail_after(10_000):
-            while self.acquirer._in_progress:
-                await trio.sleep(0.05)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ChainStore]:
-    with ChainStore.open(make_folder(tmp_path / "court", "court").chain_path, GENESIS) as opened:
-        yield opened
-
-
-@pytest.fixture
-def desk(store: ChainStore, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
-        await trio.lowlevel.checkpoint()
-        return work(*arguments)
-
-    # A virtual clock jumps while a thread works: here the work is done on the spot.
-    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
-    return Desk(store, nursery)
-
+from node.wire import Fetch, encode_contents
+from tests.ledger.builders import make_catalogue
+from tests.node.desk import (
+    LABEL,
+    PLATFORM,
+    SOCIETY,
+    Answer,
+    Desk,
+    a_payload,
+    catalogue_payload,
+    forged,
+    sign,
+)
+from tests.node.nodes import CONSORTIUM, MEMBERS
 
 # ---- pushed ----------------------------------------------------------------------------------------------------------
 
@@ -422,127 +311,3 @@ async def test_fetched_payload_with_a_bad_statement_is_held_against_its_author(
     await desk.quiet()
     assert desk.held == []
     assert desk.rejected == {SOCIETY: 1}
-
-
-# ---- bodies ----------------------------------------------------------------------------------------------------------
-
-
-async def test_catalogue_is_held_only_with_its_whole_body_on_disk(desk: Desk, autojump_clock: MockClock) -> None:
-    built = make_catalogue(500)
-    assert len(built.chunks) > 1
-    desk.peers.give_body(LABEL, built)
-    payload = catalogue_payload(built)
-    desk.acquirer.pushed(payload.encode(), LABEL)
-    await desk.quiet()
-    (held,) = desk.held
-    (claims,) = held.bodies.values()
-    assert claims == tuple(make_claim(n).encode() for n in range(500))
-    assert all(desk.store.has_blobs([sha256(blob) for blob in (built.manifest, *built.chunks)]))
-
-
-async def test_chunks_here_already_are_not_asked_for(desk: Desk, autojump_clock: MockClock) -> None:
-    built = make_catalogue(500)
-    desk.store.put_blobs([built.manifest, built.chunks[0]])
-    desk.peers.give_body(LABEL, built)
-    desk.acquirer.pushed(catalogue_payload(built).encode(), LABEL)
-    await desk.quiet()
-    asked = {digest for _, fetch in desk.peers.asked for digest in fetch.digests}
-    assert asked == {sha256(chunk) for chunk in built.chunks[1:]}
-    assert len(desk.held) == 1
-
-
-async def test_lying_peers_chunk_is_discarded_and_the_next_is_asked(desk: Desk, autojump_clock: MockClock) -> None:
-    built = make_catalogue(500)
-    desk.peers.give_body(PLATFORM, built)
-    desk.peers.answers[LABEL] = lambda fetch: encode_contents(tuple(b"wrong" for _ in fetch.digests))
-    desk.acquirer.pushed(catalogue_payload(built).encode(), LABEL)
-    await desk.quiet()
-    assert len(desk.held) == 1
-    assert desk.rejected[LABEL] >= 1
-    assert not any(desk.store.has_blobs([sha256(b"wrong")]))
-
-
-async def test_chunks_scattered_over_peers_are_put_together(desk: Desk, autojump_clock: MockClock) -> None:
-    built = make_catalogue(500)
-    blobs = [built.manifest, *built.chunks]
-    for number, blob in enumerate(blobs):
-        member = (LABEL, SOCIETY, PLATFORM)[number % 3]
-        desk.peers.contents[member][sha256(blob)] = blob
-    desk.acquirer.pushed(catalogue_payload(built).encode(), LABEL)
-    await desk.quiet()
-    assert len(desk.held) == 1
-
-
-async def test_body_of_equal_chunks_is_acquired(desk: Desk, autojump_clock: MockClock) -> None:
-    """Its manifest names one digest again and again; counting the answers by digest never came to an end."""
-    titles = ("x" * length for length in range(1, 200))
-    claim = next(c for title in titles if len(c := make_claim(0, title=title).encode()) == 254)
-    built = build_catalogue([claim] * (3 * CHUNK_BYTES // 256))
-    assert len(set(built.chunks)) == 1
-    assert len(built.chunks) == 3
-    desk.peers.give_body(LABEL, built)
-    desk.acquirer.pushed(catalogue_payload(built).encode(), LABEL)
-    await desk.quiet()
-    assert len(desk.held) == 1
-
-
-async def test_body_that_is_not_what_was_signed_is_held_against_the_author(
-    desk: Desk, autojump_clock: MockClock
-) -> None:
-    """Every chunk is right by its hash: it is the signed root or a claim that is wrong."""
-    good = make_catalogue(3)
-    bad = build_catalogue([b"no claim at all"] * 3)
-    lying = replace(good, header=replace(good.header, root=Digest(bytes(32))))
-    for number, built in enumerate((bad, lying)):
-        desk.rejected.clear()
-        desk.peers.give_body(LABEL, built)
-        payload = CONSORTIUM.payload([CONSORTIUM.sign(built.header, ref=f"b{number}")], author=number)
-        desk.acquirer.pushed(payload.encode(), PLATFORM)
-        await desk.quiet()
-        assert desk.rejected == {MEMBERS[number]: 1}
-    assert desk.held == []
-
-
-async def test_bodies_of_one_author_are_gathered_one_payload_at_a_time(desk: Desk, autojump_clock: MockClock) -> None:
-    built = [make_catalogue(2, first=10 * n) for n in range(4)]
-    gathering, most = 0, 0
-    inner = desk.acquirer.body
-
-    async def counted(*arguments: Any) -> tuple[bytes, ...]:
-        nonlocal gathering, most
-        gathering += 1
-        most = max(most, gathering)
-        try:
-            return await inner(*arguments)
-        finally:
-            gathering -= 1
-
-    desk.acquirer.body = counted  # type: ignore[method-assign]
-    for number, each in enumerate(built):
-        desk.peers.give_body(LABEL, each)
-        payload = CONSORTIUM.payload([CONSORTIUM.sign(each.header, ref=f"c{number}")], author=0, sequence=number)
-        desk.acquirer.pushed(payload.encode(), LABEL)
-    await desk.quiet()
-    assert len(desk.held) == 4
-    assert most == 1
-
-
-# ---- answering -------------------------------------------------------------------------------------------------------
-
-
-def test_answer_holds_what_is_here_in_the_order_asked(store: ChainStore) -> None:
-    one, two, unknown = a_payload(1), a_payload(2, sequence=2), Digest(bytes(32))
-    store.put_payloads([one, two])
-    store.put_blobs([b"chunk"])
-    fetch = Fetch(payloads=True, digests=(two.digest, unknown, one.digest))
-    assert answer_fetch(store, fetch, 2**20) == (two.encode(), None, one.encode())
-    blobs = Fetch(payloads=False, digests=(one.digest, sha256(b"chunk")))
-    assert answer_fetch(store, blobs, 2**20) == (None, b"chunk")
-    assert answer_fetch(store, Fetch(payloads=True, digests=(sha256(b"chunk"),)), 2**20) == (None,)
-
-
-def test_answer_stays_within_its_size(store: ChainStore) -> None:
-    blobs = [bytes([n]) * 100 for n in range(5)]
-    digests = store.put_blobs(blobs)
-    answer = answer_fetch(store, Fetch(payloads=False, digests=digests), 250)
-    assert answer == (blobs[0], blobs[1], None, None, None)

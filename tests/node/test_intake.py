@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -18,17 +17,9 @@ from node.mempool import Overloaded
 from node.rpc.types import SubmissionState, SubmittedStatement
 from node.store.errors import StoreFull
 from tests.ledger.builders import make_catalogue, make_claim
-from tests.node.nodes import CONSORTIUM, MEMBERS, Bench, Results, make_folder
+from tests.node.nodes import CONSORTIUM, MEMBERS, Bench, Results
 
 ACCEPTED, FINAL, DUPLICATE, REFUSED = SubmissionState
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(make_folder(tmp_path / "court", "court"))
-    bench.loop.start()
-    yield bench
-    bench.close()
 
 
 @pytest.fixture

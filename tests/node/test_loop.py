@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from consensus.errors import LocalError
-from consensus.events import Connected, PayloadsHeld
-from consensus.messages import Certificates, Chain, Proposal
+from consensus.events import Connected
+from consensus.messages import Certificates, Proposal
 from consensus.types import (
     ZERO_DIGEST,
     Certificate,
@@ -32,34 +34,15 @@ from consensus.types import (
 from ledger.note import NoteSignature
 from ledger.payload import parse_payload
 from node import loop as module
-from node.loop import REJECTIONS_LOGGED_PER_PEER
-from node.mempool import Overloaded
+from node.loop import REJECTIONS_LOGGED_PER_PEER, Clock
 from node.rpc.types import SubmissionState
 from node.store.errors import StoreFull
-from node.submissions import WAITERS_PER_STATEMENT_MAX
-from node.validation import HeldPayload, check_statements
 from node.wire import Cosignature, CosignatureRequest, Hello, decode, encode
-from tests.ledger.builders import make_catalogue, make_claim
+from tests.ledger.builders import make_claim
 from tests.node.nodes import CONSORTIUM, GENESIS, MEMBERS, Bench, Results, key, make_folder
 from tests.node.town import Town
 
 ACCEPTED, FINAL, DUPLICATE, REFUSED = SubmissionState
-
-
-@pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    built = Town(tmp_path)
-    yield built
-    built.close()
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Bench]:
-    """One node whose peers are silent."""
-    bench = Bench(make_folder(tmp_path / "court", "court"))
-    bench.loop.start()
-    yield bench
-    bench.close()
 
 
 def let_pass(node: Bench, milliseconds: int) -> None:
@@ -322,215 +305,31 @@ def test_answer_too_large_for_a_frame_goes_in_several(node: Bench, monkeypatch: 
     assert max(len(frame) for _, frame in node.said.consensus) <= module.CONSENSUS_BYTES_MAX
 
 
-# ---- submissions -----------------------------------------------------------------------------------------------------
+def test_error_of_this_machine_is_not_blamed_on_a_peer(node: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_event: object) -> None:
+        raise LocalError("the disk is gone")
+
+    monkeypatch.setattr(node.loop, "step", broken)
+    with pytest.raises(LocalError):
+        node.loop.frame("label", encode(signed_vote("label", nullify(Epoch(0), View(1)))))
+    assert not node.loop.rejected
 
 
-def test_statement_becomes_final_and_its_submitter_learns_where(town: Town) -> None:
-    results = town.submit("court", CONSORTIUM.statement(make_claim(1)))
-    assert results.states == [ACCEPTED]
-    town.run(lambda: town.is_complete(1))
-    assert results.states == [ACCEPTED, FINAL]
-    head = town["label"].store.head()
-    assert (results.last.index, results.last.height) == (0, 1)
-    assert (results.last.height, results.last.block_time_ms) == town["label"].store.entry_position(0)
-    assert head.size == 1
+def test_connection_of_a_peer_is_told_to_the_engine(node: Bench) -> None:
+    seen: list[object] = []
+    inner = node.loop.step
+    node.loop.step = lambda event: (seen.append(event), inner(event))[1]  # type: ignore[method-assign]
+    node.loop.connected("label")
+    assert seen == [Connected(peer=ValidatorIndex(0))]
 
 
-def test_statement_submitted_twice_is_recorded_once_and_both_learn_where(town: Town) -> None:
-    statement = CONSORTIUM.statement(make_claim(1))
-    first = town.submit("court", statement)
-    second = town.submit("court", statement)
-    third = town.submit("label", statement)
-    town.run(lambda: town.is_complete(1))
-    town.run()
-    assert set(town.sizes().values()) == {1}
-    assert first.states == second.states == [ACCEPTED, FINAL]
-    assert third.states[0] is ACCEPTED
-    assert third.last.state in (FINAL, DUPLICATE)
-    assert {r.last.index for r in (first, second, third)} == {0}
-    assert all(len(n.loop.mempool) == 0 and len(n.loop.submissions) == 0 for n in town.nodes.values())
+def test_unanswerable_cosignature_request_sends_nothing(node: Bench) -> None:
+    node.said.consensus.clear()
+    node.loop.frame("label", encode(CosignatureRequest(size=12)))
+    assert node.said.consensus == []
 
 
-def test_reference_used_for_two_statements_is_refused_and_leaves_no_leaf(town: Town) -> None:
-    first = town.submit("court", CONSORTIUM.statement(make_claim(1), ref="same"))
-    town.run(lambda: town.is_complete(1))
-    second = town.submit("court", CONSORTIUM.statement(make_claim(2), ref="same"))
-    town.run(lambda: second.last.ends)
-    assert first.last.state is FINAL
-    assert second.states == [ACCEPTED, REFUSED]
-    assert second.last.refusal is not None
-    assert second.last.refusal.code == "CLIENT_REF_USED"
-    assert "leaf 0" in second.last.refusal.value
-    assert set(town.sizes().values()) == {1}
-
-
-def test_statement_that_another_node_got_recorded_is_not_queued_any_more(
-    town: Town, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built = make_catalogue(3)
-    claims = tuple(make_claim(number).encode() for number in range(3))
-    statement = CONSORTIUM.statement(built.header)
-    court, label = town["court"], town["label"]
-    with monkeypatch.context() as patch:
-        patch.setattr(court.loop.mempool, "cut_due_ms", lambda: None)  # it never gets to send its own
-        for node in (court, label):
-            node.store.put_blobs([built.manifest, *built.chunks])
-        here = town.submit("court", statement, claims)
-        assert court.loop._bodies
-        there = town.submit("label", statement, claims)
-        town.run(lambda: town.is_complete(1))
-    assert here.states == there.states == [ACCEPTED, FINAL]
-    assert len(court.loop.mempool) == 0
-    assert court.loop._bodies == {}
-    assert court.said.payloads == []
-
-
-def test_full_mempool_refuses_and_forgets(node: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.mempool.PENDING_STATEMENTS_MAX", 1)
-    node.loop.accept(CONSORTIUM.statement(make_claim(1), ref="a"), (), Results())
-    results = Results()
-    late = CONSORTIUM.statement(make_claim(2), ref="b")
-    with pytest.raises(Overloaded):
-        node.loop.accept(late, (b"claim",), results)
-    assert results.all == []
-    assert len(node.loop.submissions) == 1
-    assert late.digest not in node.loop._bodies
-
-
-def test_waiters_for_one_statement_are_bounded(node: Bench) -> None:
-    """Without finality nothing is ever told: whoever asks again and again must not grow a list for ever."""
-    statement = CONSORTIUM.statement(make_claim(1))
-    waiting = [Results() for _ in range(WAITERS_PER_STATEMENT_MAX)]
-    for results in waiting:
-        node.loop.accept(statement, (), results)
-    refused = Results()
-    with pytest.raises(Overloaded):
-        node.loop.accept(statement, (), refused)
-    assert refused.all == []
-    assert all(results.states == [ACCEPTED] for results in waiting)
-
-
-def test_payload_is_published_where_gossip_is_wanted(node: Bench) -> None:
-    node.loop.accept(CONSORTIUM.statement(make_claim(1)), (), Results())
-    assert node.published == node.said.payloads
-    assert len(node.published) == 1
-
-
-# ---- payloads --------------------------------------------------------------------------------------------------------
-
-
-def held(number: int, *, author: int = 0, size: int = 0) -> HeldPayload:
-    payload = CONSORTIUM.payload(
-        [CONSORTIUM.sign(make_claim(number, title="x" * max(1, size)), ref=f"h{number}")],
-        author=author,
-        sequence=number + 1,
-    )
-    return HeldPayload(payload=payload, statements=check_statements(payload, GENESIS))
-
-
-def test_payload_held_twice_is_counted_once(node: Bench) -> None:
-    payload = held(1)
-    node.store.put_payloads([payload.payload])
-    node.loop.held(payload)
-    once = node.loop._held_bytes
-    node.loop.held(payload)
-    assert node.loop._held_bytes == once == payload.memory_bytes
-
-
-def test_payloads_in_memory_are_bounded_and_read_back(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HELD_BYTES_MAX", 1)
-    town.lost = {(a, b) for a in MEMBERS for b in MEMBERS if a != b}  # nothing becomes final yet
-    results = []
-    for number in range(3):
-        results.append(town.submit("court", CONSORTIUM.statement(make_claim(number), ref=f"m{number}")))
-        town.clock.now_ms += 50
-        town["court"].loop.tick()
-    assert len(town["court"].loop._held) == 1
-    town.lost = set()
-    for other in MEMBERS:
-        if other != "court":
-            town["court"].loop.connected(other)
-            town[other].loop.connected("court")
-    town.run(lambda: all(r.last.ends for r in results), for_ms=60_000)
-    assert [r.last.state for r in results] == [FINAL] * 3
-    assert len(town.roots()) == 1
-
-
-def test_every_payload_has_a_sequence_of_its_own_over_restarts(tmp_path: Path) -> None:
-    config = make_folder(tmp_path / "court", "court")
-    seen = []
-    for start in range(3):
-        node = Bench(config)
-        node.loop.start()
-        for number in range(2):
-            node.loop.accept(CONSORTIUM.statement(make_claim(number), ref=f"{start} {number}"), (), Results())
-            node.clock.now_ms += 1000
-            node.loop.tick()
-        seen += [parse_payload(frame).header.sequence for frame in node.said.payloads]
-        node.close()
-    assert len(seen) == 6
-    assert seen == sorted(set(seen)), "strictly ascending: two payloads of one author never have the same"
-
-
-def test_missing_payloads_are_fetched_from_the_holders_and_held_ones_reported(town: Town) -> None:
-    """A proposal over payloads that were never pushed: everybody fetches them before voting."""
-    town.payloads_pushed = False
-    results = town.submit("court", CONSORTIUM.statement(make_claim(1)))
-    town.run(lambda: town.is_complete(1))
-    assert results.last.state is FINAL
-    assert len(town.roots()) == 1
-
-
-def test_payload_that_a_leader_orders_again_records_nothing_twice(town: Town) -> None:
-    """A faulty leader may order what is final already: each statement in it is a duplicate then, and nothing breaks."""
-    results = town.submit("court", CONSORTIUM.statement(make_claim(1)))
-    town.run(lambda: town.is_complete(1))
-    digest = parse_payload(town["court"].said.payloads[0]).digest
-    court = town["court"].loop
-    court.engine._state.payloads._settled.clear()
-    court.step(PayloadsHeld(digests=(digest,), order=True))
-    height = town["court"].store.head().block.height
-    town.run(for_ms=5_000)
-    heads = [n.store.head() for n in town.nodes.values()]
-    assert all(head.block.height > height for head in heads), "the block became final"
-    assert {head.size for head in heads} == {1}
-    assert results.states == [ACCEPTED, FINAL]
-
-
-# ---- after a restart -------------------------------------------------------------------------------------------------
-
-
-def test_restart_takes_up_payloads_that_were_stored_and_not_ordered(tmp_path: Path) -> None:
-    town = Town(tmp_path)
-    town.lost = {("court", other) for other in MEMBERS}
-    accepted = town.submit("court", CONSORTIUM.statement(make_claim(1)))
-    town.run(for_ms=100)
-    assert accepted.states == [ACCEPTED]
-    assert town["court"].store.pending_payloads()
-    town.stop("court")
-    town.lost = set()
-    town.start("court")
-    town.run(lambda: town.is_complete(1), for_ms=60_000)
-    assert set(town.sizes().values()) == {1}
-    assert town["court"].store.pending_payloads() == ()
-    town.close()
-
-
-def test_statement_sent_again_after_a_restart_is_recorded_once(tmp_path: Path) -> None:
-    town = Town(tmp_path)
-    town.lost = {("court", other) for other in MEMBERS}
-    statement = CONSORTIUM.statement(make_claim(1))
-    town.submit("court", statement)
-    town.run(for_ms=100)
-    town.stop("court")
-    town.lost = set()
-    town.start("court")
-    again = town.submit("court", statement)
-    town.run(lambda: again.last.ends, for_ms=60_000)
-    town.run(for_ms=5_000)
-    assert again.states == [ACCEPTED, FINAL]
-    assert set(town.sizes().values()) == {1}
-    town.close()
+# ---- doubts about own votes ------------------------------------------------------------------------------------------
 
 
 def trusted_on_disk(node: Bench) -> bool:
@@ -568,71 +367,37 @@ def test_vote_in_our_own_name_is_an_error_of_this_nodes_operator(node: Bench, ca
     assert "label" not in node.loop.rejected, "who passed it on did well"
 
 
-def test_peer_that_lags_gets_the_chain_in_frames_that_fit(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    town.stop("platform")
-    for number in range(5):
-        results = town.submit("court", CONSORTIUM.statement(make_claim(number), ref=f"r{number}"))
-        town.run(lambda r=results: r.last.ends, for_ms=60_000)
-    court = town["court"]
-    height = court.store.head().block.height
-    whole = court.store.blocks_from(1, 64)
-    assert whole is not None
-    assert len(whole.blocks) == height
-    monkeypatch.setattr(module, "CHAIN_BYTES_MAX", len(encode(whole)) // 2)
-    court.said.consensus.clear()
-    court.loop._send_chain(module.SendChain(to=ValidatorIndex(3), from_height=Height(1)))
-    ((to, frame),) = court.said.consensus
-    chain = decode(frame)
-    assert isinstance(chain, Chain)
-    assert to == "platform"
-    assert len(frame) <= module.CHAIN_BYTES_MAX
-    assert chain.blocks[0].height == 1
-    court.said.consensus.clear()
-    court.loop._send_chain(module.SendChain(to=ValidatorIndex(3), from_height=Height(height + 1)))
-    assert court.said.consensus == [], "what is not there is not answered"
+# ---- timers ----------------------------------------------------------------------------------------------------------
 
 
-def test_idle_loop_asks_for_no_time_soon(town: Town) -> None:
-    """Quiet means quiet: no timer within the minute, no frame (design D4)."""
-    town.submit("court", CONSORTIUM.statement(make_claim(1)))
-    town.run(lambda: town.is_complete(1))
-    town.run(for_ms=3_000)
-    sent = {member: len(node.said.consensus) for member, node in town.nodes.items()}
-    town.run(for_ms=60_000)
-    assert {member: len(node.said.consensus) for member, node in town.nodes.items()} == sent
+async def test_timers_tick_when_due_wake_for_news_and_never_spin(tmp_path: Path, autojump_clock: MockClock) -> None:
+    node = Bench(make_folder(tmp_path / "court", "court"), clock=Clock())  # type: ignore[arg-type]
+    ticks: list[float] = []
+    inner = node.loop.tick
+    node.loop.tick = lambda: (ticks.append(trio.current_time()), inner())[1]  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        node.loop.start()
+        nursery.start_soon(node.loop.run_timers)
+        await trio.sleep(300)
+        assert len(ticks) <= 3, "an idle node sleeps"
+        ticks.clear()
+        accepted = trio.current_time()
+        node.loop.accept(CONSORTIUM.statement(make_claim(1)), (), Results())
+        await trio.sleep(30)
+        assert ticks[0] - accepted < 0.01, "news wake it"
+        assert any(isinstance(m, SignedVote | Proposal) for m in node.said.messages()), "timers made it vote"
+        assert len(ticks) < 200, "some a second while something is pending, not thousands"
+        nursery.cancel_scope.cancel()
+    node.close()
 
 
-def test_catalogue_travels_through_the_loop_with_its_claims(town: Town) -> None:
-    built = make_catalogue(7)
-    court = town["court"]
-    court.store.put_blobs([built.manifest, *built.chunks])
-    claims = tuple(make_claim(number).encode() for number in range(7))
-    results = town.submit("court", CONSORTIUM.statement(built.header), claims)
-    assert court.loop._bodies == {}, "it was cut at once: its payload holds the body now"
-    town.run(lambda: town.is_complete(1))
-    assert results.last.state is FINAL
-    assert {node.store.head().claims for node in town.nodes.values()} == {7}
+def test_clock_is_monotonic_and_wall() -> None:
+    async def main() -> tuple[int, int, int]:
+        clock = Clock()
+        before = clock.monotonic_ms()
+        await trio.sleep(5)
+        return before, clock.monotonic_ms(), clock.wall_ms()
 
-
-def test_error_of_this_machine_is_not_blamed_on_a_peer(node: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_event: object) -> None:
-        raise LocalError("the disk is gone")
-
-    monkeypatch.setattr(node.loop, "step", broken)
-    with pytest.raises(LocalError):
-        node.loop.frame("label", encode(signed_vote("label", nullify(Epoch(0), View(1)))))
-    assert not node.loop.rejected
-
-
-def test_connection_of_a_peer_is_told_to_the_engine(node: Bench) -> None:
-    seen: list[object] = []
-    inner = node.loop.step
-    node.loop.step = lambda event: (seen.append(event), inner(event))[1]  # type: ignore[method-assign]
-    node.loop.connected("label")
-    assert seen == [Connected(peer=ValidatorIndex(0))]
-
-
-def test_unanswerable_cosignature_request_sends_nothing(node: Bench) -> None:
-    node.said.consensus.clear()
-    node.loop.frame("label", encode(CosignatureRequest(size=12)))
-    assert node.said.consensus == []
+    before, after, wall = trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert 5_000 <= after - before <= 5_001
+    assert wall > 1_700_000_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,6 @@ from tests.node.nodes import CONSORTIUM, MEMBERS, Bench
 from tests.node.town import Town
 
 ACCEPTED, FINAL, DUPLICATE, REFUSED = SubmissionState
-
-
-@pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    built = Town(tmp_path)
-    yield built
-    built.close()
 
 
 def statement(number: int) -> Statement:
