@@ -22,4 +22,9 @@ class ProtoHook(BuildHookInterface):  # type: ignore[type-arg]
                 arguments += [f"--grpc_python_out={root}", f"--mypy_grpc_out=quiet:{root}"]
             if protoc.main([*arguments, str(proto)]) != 0:
                 raise RuntimeError(f"protoc failed on {relative}: see its message above")
-        build_data["artifacts"] += ["protos/*_pb2.py", "protos/*_pb2.pyi", "protos/*_pb2_grpc.py", "protos/*_pb2_grpc.pyi"]
+        build_data["artifacts"] += [
+            "protos/*_pb2.py",
+            "protos/*_pb2.pyi",
+            "protos/*_pb2_grpc.py",
+            "protos/*_pb2_grpc.pyi",
+        ]
