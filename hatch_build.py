@@ -11,7 +11,7 @@ SERVICES = frozenset({"protos/stretto.proto"})  # only files with a `service`: o
 class ProtoHook(BuildHookInterface):  # type: ignore[type-arg]
     """Runs grpc_tools.protoc from the repository root, so that imports read `from protos import …_pb2`."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002  hatchling calls it so
         from grpc_tools import protoc  # noqa: PLC0415  a build requirement, absent at run time
 
         root = Path(self.root)
