@@ -21,9 +21,10 @@ from ledger.apply import Applied, Receipt
 from ledger.checkpoint import Checkpoint
 from ledger.genesis import Genesis
 from ledger.merkle import Frontier, root_at
+from ledger.misbehaviour import MisbehaviourEvidence
 from ledger.note import NoteSignature
 from ledger.payload import Payload
-from node.store import schema
+from node.store import misbehaviour, schema
 from node.store.commitment import Commitment, Committed
 from node.store.environment import MAP_BYTES_MAX, WriterEnvironment
 from node.store.errors import CheckpointDiffers, CosignRefused, StoreMisused
@@ -57,7 +58,7 @@ class ChainStore:
         map_bytes: what the store may grow to. Raises: StoreLocked, OtherConsortium, SchemaTooNew, StoreFull,
         StoreCorrupt.
         """
-        environment = WriterEnvironment(path, schema.DATABASES, map_bytes_max=map_bytes)
+        environment = WriterEnvironment(path, schema.DATABASES + schema.LATER_DATABASES, map_bytes_max=map_bytes)
         try:
             environment.write(lambda txn: _create(txn, Tables(environment.databases), genesis))
             with environment.read() as txn:
@@ -296,6 +297,24 @@ class ChainStore:
     def latest_complete(self) -> int | None:
         """Size of the newest checkpoint with a quorum of cosignatures."""
         return self._read(View.latest_complete)
+
+    # ---- misbehaviour ------------------------------------------------------------------------------------------------
+
+    def put_misbehaviour(self, evidence: MisbehaviourEvidence) -> bool:
+        """Keeps evidence whose signatures the caller has verified; False, with nothing written, where it adds nothing.
+
+        That is: its validator's misbehaviour in that view is on record, or its share of the table is full.
+        Raises: StoreFull; StoreMisused where it is of another consortium.
+        """
+        if evidence.consortium != self._genesis.digest:
+            raise StoreMisused(self._env.path, f"evidence of consortium {evidence.consortium.hex()}")
+        database = self._tables.misbehaviour
+        assert database is not None, "the writer made every table when it opened the store"
+        with self._env.read() as txn:  # a vote that is repeated must not cost an fsync
+            if not misbehaviour.may_keep(txn, database, evidence, len(self._validators)):
+                return False
+        self._env.write(lambda txn: misbehaviour.keep(txn, database, evidence))
+        return True
 
     # ---- inside ------------------------------------------------------------------------------------------------------
 

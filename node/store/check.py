@@ -24,7 +24,7 @@ from ledger.genesis import Genesis
 from ledger.merkle import root_at
 from ledger.note import check_note_signature
 from ledger.payload import check_payload, parse_payload
-from node.store import schema
+from node.store import misbehaviour, schema
 from node.store.errors import StoreNotReady
 from node.store.index_check import check_rows
 from node.store.reader import StoreReader
@@ -137,6 +137,8 @@ def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progres
     with checks.check("blobs") as found:
         _require(done, replay)
         found.append(_check_blobs(view, replay))
+    with checks.check("misbehaviour") as found:
+        found.append(_check_misbehaviour(view, genesis))
 
 
 def _require(done: bool, replay: Replay) -> None:
@@ -205,6 +207,14 @@ def _check_pending(view: View, genesis: Genesis, replay: Replay) -> str:
     if waiting or seen != count or view.entries_in(view.tables.payload_numbers) != count:
         raise Contradiction("payloads", f"{seen} are there, {count} were stored")
     return f"{seen - replay.payloads} of {seen} payloads"
+
+
+def _check_misbehaviour(view: View, genesis: Genesis) -> str:
+    """Every piece of evidence proves what it says: none accuses anybody by a damaged record."""
+    count, fault = misbehaviour.check(view.txn, view.tables.misbehaviour, genesis)
+    if fault is not None:
+        raise Contradiction(f"evidence {count}", f"proves nothing: {fault}")
+    return f"{count} proven"
 
 
 def _check_blobs(view: View, replay: Replay) -> str:

@@ -19,8 +19,8 @@ from ledger.checkpoint import Checkpoint, checkpoint_note
 from ledger.claim import read_claim_keys
 from ledger.genesis import Genesis
 from ledger.merkle import Frontier
-from node.store import schema
-from node.store.environment import LIB_VERSION, MAP_BYTES_MAX, READERS_MAX, raise_translated
+from node.store import misbehaviour, schema
+from node.store.environment import LIB_VERSION, MAP_BYTES_MAX, READERS_MAX, Database, raise_translated
 from node.store.errors import StoreNotReady
 from node.store.records import KeyKind
 from node.store.schema import EntryRecord, Tables
@@ -193,6 +193,20 @@ class ReadSnapshot:
             return None
         return checkpoint_note(checkpoint, [log for _, log, _ in signed], [line for _, _, line in signed]).encode()
 
+    # ---- misbehaviour ------------------------------------------------------------------------------------------------
+
+    def misbehaviour_count(self) -> int:
+        return misbehaviour.count(self._view.txn, self._view.tables.misbehaviour)
+
+    def misbehaviours(self, limit: int, page: bytes = b"") -> tuple[tuple[bytes, ...], bytes]:
+        """Encoded evidence by validator and view, at most `limit`; and the next page's token, or nothing.
+
+        Raises: InvalidPage.
+        """
+        if page and len(page) != misbehaviour.KEY_BYTES:
+            raise InvalidPage(page)
+        return misbehaviour.page(self._view.txn, self._view.tables.misbehaviour, limit, page)
+
     # ---- chain -------------------------------------------------------------------------------------------------------
 
     def block_of(self, index: int) -> BlockProof | None:
@@ -277,6 +291,8 @@ class StoreReader:
     def _begin(self) -> tuple[lmdb.Transaction, Tables]:
         with self._turn:
             env, tables = self._opened or self._open()
+            if tables.misbehaviour is None and self._active == 0:
+                tables.misbehaviour = _open_later(env, schema.MISBEHAVIOUR)
             while True:
                 try:
                     txn = env.begin(buffers=True)
@@ -296,7 +312,7 @@ class StoreReader:
         try:
             env = lmdb.open(
                 str(self._path), readonly=True, create=False, map_size=self._map_bytes, max_readers=READERS_MAX,
-                max_dbs=len(schema.DATABASES), max_spare_txns=4, lib_version=LIB_VERSION,
+                max_dbs=len(schema.DATABASES + schema.LATER_DATABASES), max_spare_txns=4, lib_version=LIB_VERSION,
             )  # fmt: skip
             tables = Tables({name: env.open_db(name, create=False) for name in schema.DATABASES})
             with env.begin(buffers=True) as txn:
@@ -310,6 +326,14 @@ class StoreReader:
             raise
         self._opened = (env, tables)
         return self._opened
+
+
+def _open_later(env: lmdb.Environment, name: bytes) -> Database | None:
+    """A table that older writers do not make, once it is there. No transaction may be open in this process."""
+    try:
+        return env.open_db(name, create=False)
+    except (lmdb.NotFoundError, lmdb.MapResizedError):
+        return None
 
 
 def _parse_page(page: bytes) -> tuple[int, int]:

@@ -48,11 +48,15 @@ COSIGNATURES: Final = b"cosignatures"
 """size, member id -> u16 length of the log's signature line, that line, the cosignature's line."""
 COMPLETE: Final = b"complete"
 """size -> empty: checkpoints cosigned by a quorum."""
+MISBEHAVIOUR: Final = b"misbehaviour"
+"""epoch, validator, view -> evidence, as `ledger.misbehaviour` encodes it."""
 
 DATABASES: Final = (
     META, BLOCKS, FINALIZATIONS, BOUNDARIES, PAYLOADS, PAYLOAD_NUMBERS, PENDING, BLOBS, UPLOADS, ENTRIES, MARKS,
     RECEIPTS, HASHES, INDEX_TABLE, INDEX_RUNS, INDEX_HEADS, COSIGNATURES, COMPLETE,
 )  # fmt: skip
+LATER_DATABASES: Final = (MISBEHAVIOUR,)
+"""Added since SCHEMA was fixed: a store without them is whole, and the writer makes them when it opens it."""
 
 META_SCHEMA: Final = b"schema"
 META_GENESIS: Final = b"genesis"
@@ -109,6 +113,8 @@ class Tables:
         self.hashes = databases[HASHES]
         self.cosignatures = databases[COSIGNATURES]
         self.complete = databases[COMPLETE]
+        self.misbehaviour = databases.get(MISBEHAVIOUR)
+        """None where a reader found a store whose writer is older than the table."""
         self.index = Index(databases[INDEX_TABLE], databases[INDEX_RUNS], databases[INDEX_HEADS])
 
 

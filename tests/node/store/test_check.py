@@ -77,7 +77,7 @@ def test_a_good_store_passes_every_check_and_says_how_much_was_checked(path: Pat
     assert [(r.name, r.outcome) for r in results if r.outcome is not Outcome.PASSED] == []
     assert [r.name for r in results] == [
         "open", "replay from genesis", "state after the last block", "cosignatures", "cosigned watermark", "index",
-        "pending payloads", "blobs",
+        "pending payloads", "blobs", "misbehaviour",
     ]  # fmt: skip
     reasons = {r.name: r.reason for r in results}
     assert "19 blocks, 7 finalizations" in reasons["replay from genesis"]
