@@ -37,6 +37,7 @@ from consensus.messages import BLOCKS_MAX, Message
 from consensus.types import Digest, ValidatorIndex
 from ledger.ed25519 import verify_strict
 from ledger.genesis import Genesis
+from ledger.misbehaviour import MisbehaviourEvidence
 from ledger.payload import build_payload, parse_payload
 from ledger.statement import Statement
 from node.cosigning import Cosigning
@@ -276,7 +277,7 @@ class Loop:
             case Commit():
                 self._commit(output)
             case Misbehaviour():
-                log.error("two contradicting votes of %s: %r and %r", self._voter(output), output.first, output.second)
+                self._keep_evidence(output)
             case Rejected():
                 self.reject(self._members[output.sender], output.error)
             case _:
@@ -285,8 +286,11 @@ class Loop:
     def _tick_event(self) -> Tick:
         return Tick(monotonic_ms=self._clock.monotonic_ms(), wall_ms=self._clock.wall_ms())
 
-    def _voter(self, misbehaviour: Misbehaviour) -> str:
-        return self._members[misbehaviour.first.voter]
+    def _keep_evidence(self, misbehaviour: Misbehaviour) -> None:
+        """Stores what anybody can check. Told once: the engine may report it again after a restart."""
+        evidence = MisbehaviourEvidence.of(self.genesis.digest, misbehaviour.first, misbehaviour.second)
+        if self.store.put_misbehaviour(evidence):
+            log.error("two contradicting votes of %s %s", self._members[evidence.voter], evidence.sentence())
 
     def _get_payloads(self, wanted: FetchPayloads, events: deque[Event]) -> None:
         here = tuple(d for d in wanted.digests if self.store.has_payload(d))
