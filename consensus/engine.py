@@ -107,7 +107,8 @@ class Engine:
         """
         match event:
             case Tick():
-                self._tick(event)
+                if not self._tick(event):
+                    return ()
             case Received():
                 try:
                     self._receive(event.sender, event.message)
@@ -126,7 +127,8 @@ class Engine:
             self._settle()
         return self._state.out.drain()
 
-    def _tick(self, tick: Tick) -> None:
+    def _tick(self, tick: Tick) -> bool:
+        """Whether anything can be due: `deadline_ms` covers all that time alone moves."""
         state = self._state
         assert tick.monotonic_ms >= state.now_ms or not self._started, "a monotonic clock does not go back"
         if self.deadline_ms is not None and self._started:
@@ -134,6 +136,8 @@ class Engine:
         state.now_ms, state.wall_ms = tick.monotonic_ms, tick.wall_ms
         if not self._started:
             self._start()
+            return True
+        return self.deadline_ms is not None and self.deadline_ms <= state.now_ms
 
     def _settle(self) -> None:
         """Do all that the rules allow now, in an order that needs only one pass: own votes count once signed."""

@@ -36,6 +36,7 @@ class Pacemaker:
         self.final_ms = 0
         """When the last finalization came, or the engine started: the heartbeat counts from here."""
         self.heard: list[View] = [View(0)] * committee.size
+        self._heard_top = View(0)
         self._left_ms: dict[View, int] = {}
 
     # ---- delta -------------------------------------------------------------------------------------------------------
@@ -108,7 +109,9 @@ class Pacemaker:
     # ---- who is there ------------------------------------------------------------------------------------------------
 
     def hear(self, voter: ValidatorIndex, view: View) -> None:
-        self.heard[voter] = max(self.heard[voter], view)
+        if view > self.heard[voter]:
+            self.heard[voter] = view
+            self._heard_top = max(self._heard_top, view)
 
     def is_silent(self, leader: ValidatorIndex, view: View) -> bool:
         """Whether `leader` showed nothing for n views while a quorum did: waiting for it would only cost time."""
@@ -118,6 +121,8 @@ class Pacemaker:
 
     def ahead(self, view: View) -> tuple[ValidatorIndex, ...]:
         """Validators heard from in views above `view`."""
+        if self._heard_top <= view:
+            return ()
         return tuple(ValidatorIndex(i) for i, heard in enumerate(self.heard) if heard > view)
 
     def left_long_ago(self, view: View, now_ms: int) -> bool:

@@ -105,16 +105,16 @@ class Committee:
         for key in self.validators:
             _check_digest("committee", "validators", key)
 
-    @property
+    @cached_property
     def size(self) -> int:
         return len(self.validators)
 
-    @property
+    @cached_property
     def faults_max(self) -> int:
         """f: how many members may be faulty in any way."""
         return (self.size - 1) // 3
 
-    @property
+    @cached_property
     def quorum(self) -> int:
         """n - f. Not 2f + 1: at n = 50 two quorums of 33 can meet in faulty validators only (design D4)."""
         return self.size - self.faults_max

@@ -215,8 +215,11 @@ def give_up_ms(state: State) -> int | None:
     view = state.view
     if state.recovery.active or state.ballots.reason_against(VoteKind.NULLIFY, view):
         return None
-    silent = state.leader != state.me and state.pacemaker.is_silent(state.leader, view)
-    return state.pacemaker.give_up_ms(state.delta_ms, proposed=candidate(state) is not None, silent=silent)
+    if state.pacemaker.started_ms is None:
+        return None
+    proposed = candidate(state) is not None
+    silent = not proposed and state.leader != state.me and state.pacemaker.is_silent(state.leader, view)
+    return state.pacemaker.give_up_ms(state.delta_ms, proposed=proposed, silent=silent)
 
 
 def give_up(state: State) -> None:

@@ -135,7 +135,7 @@ def few_signers_suffice() -> Iterator[None]:
     original = certificates.check_certificate
 
     def check(certificate: Certificate, committee: Committee, *rest: object) -> None:
-        with patch.object(Committee, "quorum", 1):
+        with patch.object(Committee, "quorum", property(lambda _: 1)):
             original(certificate, committee, *rest)  # type: ignore[arg-type]
 
     with patch.object(finality, "check_certificate", check), patch.object(sync, "check_certificate", check):

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
 
-from tests.simulation.scenario import SimulationFailure, run_scenario, scenario_of
+from tests.simulation.scenario import Outcome, SimulationFailure, run_scenario, scenario_of
+from tests.simulation.trace import LINES_MAX
+
+
+def _summary(seed: int, outcome: Outcome) -> str:
+    scenario = scenario_of(seed)
+    fingerprint = hashlib.sha256("\n".join(outcome.trace.lines(LINES_MAX)).encode()).hexdigest()[:16]
+    return (
+        f"{scenario.kind}, {scenario.size} validators, height {outcome.height}, view {outcome.view}, "
+        f"{outcome.messages} messages, {outcome.crashes} crashes, trace {fingerprint}"
+    )
 
 
 def main() -> int:
@@ -27,7 +38,7 @@ def main() -> int:
             return 1
         heights += outcome.height
         if options.verbose:
-            sys.stdout.write(f"seed {seed}: {scenario_of(seed).kind} n={scenario_of(seed).size} {outcome}\n")
+            sys.stdout.write(f"seed {seed}: {_summary(seed, outcome)}\n")
     seconds = time.process_time() - started
     sys.stdout.write(f"{len(seeds)} seeds, {heights} blocks committed, no property broken, {seconds:.1f} s of CPU\n")
     return 0

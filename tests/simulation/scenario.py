@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from tests.consensus.toys import committee_of, payload
 from tests.simulation.byzantine import Byzantine, appetite_of
 from tests.simulation.checks import Violation
+from tests.simulation.trace import Trace
 from tests.simulation.world import Node, Weather, World
 
 DELTA_MS = 40
 PRECISION_MS = 50
 TROUBLE_MS = 2500
-HEAL_MS = 60_000
+HEAL_MS = 30_000
 HEAL_VIEWS_PER_VALIDATOR = 6
 QUIET_MS = 5_000
 SET_BACK_MS = 200_000
@@ -54,6 +55,7 @@ class Outcome:
     view: int
     messages: int
     crashes: int
+    trace: Trace
 
 
 def scenario_of(seed: int) -> Scenario:
@@ -96,6 +98,7 @@ def run_scenario(seed: int) -> Outcome:
         view=world.top_view(),
         messages=world.messages,
         crashes=sum(node.life - 1 for node in world.nodes.values()),
+        trace=world.trace,
     )
 
 

@@ -89,6 +89,7 @@ class World:
         self.actors: dict[int, Callable[[int, Message], None]] = {}
         self.twins: list[Node] = []
         self.messages = 0
+        self.lets_pass: Callable[[int, int, Message], bool] = lambda *_: True
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self.nodes = {
@@ -282,6 +283,8 @@ class World:
         self.messages += 1
         if not self._is_linked(sender, to) or self.random.random() < self.weather.drop:
             return
+        if not self.lets_pass(sender, to, message):
+            return
         copies = 2 if self.random.random() < self.weather.duplicate else 1
         for _ in range(copies):
             self.at(self.now_ms + self._delay(), lambda: self._deliver(sender, to, message))
@@ -323,6 +326,13 @@ class World:
             if up and self.random.random() >= self.weather.drop:
                 delay = self._delay() + self._delay()
                 self.at(self.now_ms + delay, lambda d=digest: self._hold(node, d, order=False))
+
+    def hand_out(self, *digests: Digest) -> None:
+        """Payloads that are held everywhere at this moment."""
+        self.checks.submitted |= set(digests)
+        for node in self.nodes.values():
+            for digest in digests:
+                self._hold(node, digest, order=True)
 
     # ---- views on it -------------------------------------------------------------------------------------------------
 
