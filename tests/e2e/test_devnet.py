@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from cli.client import NodeClient, NodeError, NodeUnreachable, Submission
+from cli.output import Exit
 from ledger.catalogue import build_catalogue, split_body
 from ledger.claim import Claim
 from ledger.payload import STATEMENTS_MAX
@@ -281,8 +282,9 @@ def test_full_store_ends_the_node_with_one_clear_line(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=20)
     finally:
         process.kill()
-    assert process.returncode not in (0, None)
+    assert process.returncode == Exit.CONFIG
     assert "Traceback" not in said
+    assert "internal fault" not in said
     (critical,) = [line for line in said.splitlines() if '"critical"' in line]
     assert "store_bytes_max" in json.loads(critical)["message"], "it says what to mend"
     until(lambda: not processes_of(node.config.directory), "the reader's end")
