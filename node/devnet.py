@@ -37,6 +37,7 @@ _FURTHER = (
 )
 STOP_S = 5.0
 """Between SIGTERM and SIGKILL."""
+LISTEN_PORT_MIN = 10_000
 _LOG_TAIL_BYTES = 4096
 
 
@@ -185,13 +186,29 @@ def _start_time(pid: int) -> int | None:
 
 
 def _free_ports(count: int) -> Iterator[int]:
-    """Free loopback ports. Held together while chosen, so that they differ."""
+    """Free loopback ports. Held together while chosen, so that they differ.
+
+    Below those that the system deals out for outgoing connections: one of these might take a port that a stopped node
+    comes back to.
+    """
     with contextlib.ExitStack() as stack:
-        for _ in range(count):
+        while count:
             probe = stack.enter_context(socket.socket())
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", 0))
-            yield probe.getsockname()[1]
+            port = LISTEN_PORT_MIN + secrets.randbelow(_first_outgoing_port() - LISTEN_PORT_MIN)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            count -= 1
+            yield port
+
+
+def _first_outgoing_port() -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        if first >= LISTEN_PORT_MIN + 1_000:
+            return first
+    return 32_768
 
 
 def institutions(count: int) -> tuple[tuple[str, str, Role], ...]:

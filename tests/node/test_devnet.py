@@ -65,8 +65,11 @@ def test_origins_of_two_devnets_differ(tmp_path: Path) -> None:
     assert len({init_devnet(tmp_path / name).origin for name in ("a", "b")}) == 2
 
 
-def test_free_ports_differ() -> None:
-    assert len(set(_free_ports(8))) == 8
+def test_free_ports_differ_and_no_outgoing_connection_takes_one() -> None:
+    ports = list(_free_ports(50))
+    assert len(set(ports)) == 50
+    outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(module.LISTEN_PORT_MIN <= port < outgoing for port in ports)
 
 
 def test_folder_without_a_devnet_says_how_to_make_one(tmp_path: Path) -> None:
