@@ -58,7 +58,9 @@ class Requests:
             self.blocks[digest] = Pursuit(view, holders, due_ms)
 
     def want_payloads(self, block: Digest, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int) -> None:
-        if block not in self.payloads and len(self.payloads) < PAYLOAD_PURSUITS_MAX:
+        if block in self.payloads:
+            self.payloads[block].hurry(due_ms)
+        elif len(self.payloads) < PAYLOAD_PURSUITS_MAX:
             self.payloads[block] = Pursuit(view, holders, due_ms)
 
     def want_certificates(self, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int) -> None:

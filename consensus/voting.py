@@ -13,6 +13,8 @@ from consensus.messages import NULLIFICATIONS_MAX, Proposal
 from consensus.state import NUMBER_MAX, State
 from consensus.types import ZERO_DIGEST, Block, Height, SignedVote, View, Vote, VoteKind, nullify
 
+PAYLOAD_GRACE_DIVISOR = 16
+"""A proposal may overtake its payloads, which their authors spread: delta / 16 is waited before fetching them."""
 EMPTY_DIVISOR = 2
 """An empty block only helps finish what votes under way may finish anyway: delta / EMPTY_DIVISOR is waited first."""
 
@@ -124,7 +126,8 @@ def notarize(state: State) -> int | None:  # noqa: PLR0911 - one return for each
         # Fetch, then vote: a notarization is also the promise that f + 1 honest validators hold the payloads.
         voters = state.pool.voters(_vote_for(state, VoteKind.NOTARIZE, block))
         holders = state.ask_order(voters, first=block.proposer)
-        state.requests.want_payloads(block.digest, block.view, holders, state.now_ms)
+        grace_ms = state.committee.parameters.delta_ms // PAYLOAD_GRACE_DIVISOR
+        state.requests.want_payloads(block.digest, block.view, holders, state.now_ms + grace_ms)
         return None
     wait_ms = _early_by_ms(state, block)
     if wait_ms > 0:

@@ -246,6 +246,8 @@ class TestRule3Notarize:
         bench.hold(payload(1))
         bench.propose(block)
         assert not bench.cast
+        assert not bench.of(FetchPayloads), "it may be on its way"
+        bench.tick(DELTA // 16)
         assert bench.of(FetchPayloads)[0].digests == (payload(2),)
         assert bench.of(FetchPayloads)[0].holders[0] == block.proposer
         bench.hold(payload(2), order=False)
@@ -254,7 +256,7 @@ class TestRule3Notarize:
     def test_a_fetch_is_repeated_with_another_holder_first(self) -> None:
         bench = follower()
         bench.propose(child(COMMITTEE, payloads=(payload(1),)))
-        bench.tick(2 * DELTA)
+        bench.tick(2 * DELTA + DELTA // 16)
         first, second = bench.of(FetchPayloads)
         assert first.holders[0] != second.holders[0]
         assert set(first.holders) == set(second.holders) == set(bench.others)
