@@ -1,3 +1,5 @@
+"""Frames on a stream: length prefix, caps checked before the body is read, anything malformed refused."""
+
 import pytest
 import trio
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""The inbox: bounded, fair between peers, back-pressure instead of loss."""
+
 import trio
 from trio.testing import wait_all_tasks_blocked
 

@@ -1,3 +1,5 @@
+"""The keeper of connections: who dials, when again, and when not."""
+
 import pytest
 import trio
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""A link to one peer: its three outbound streams, their queues, and what a break means."""
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked

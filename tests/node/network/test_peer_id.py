@@ -1,3 +1,5 @@
+"""Peer ids of Ed25519 keys, against published ones."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""Requests and answers on the SYNC stream: ids, deadlines, limits on both sides."""
+
 import math
 
 import pytest
