@@ -13,7 +13,7 @@ from ledger.checkpoint import Checkpoint, check_cosignature, cosigner_key, log_k
 from ledger.genesis import Genesis, Member
 from ledger.note import check_note_signature
 from node.signer import Signer
-from node.store.chain import ChainStore
+from node.store.chain import ChainStore, Cosigned
 from node.wire import Cosignature, CosignatureRequest
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,12 @@ DIFFERING_SIZES_MAX = 1024
 """Incomplete checkpoints for which validators that signed another root are remembered; the newest stay."""
 REPEAT_MS = 1_000
 """How often an incomplete latest checkpoint is signed for again, and others' signatures asked for."""
+WRITE_WAIT_MS = 25
+"""How long signatures wait in memory for the next commit to take them to disk; then they get a transaction of their
+own. Whoever loses them by a crash signs its own again and asks for the others': a transaction each was waiting half
+of a node's time for the disk."""
+SIZES_IN_MEMORY_MAX = 64
+"""Newest checkpoints whose signatures are in memory; those of older ones are read from the store."""
 
 
 class LogDiverged(LocalError):
@@ -69,6 +75,10 @@ class Cosigning:
         self._wall_ms = wall_ms
         self._ahead: OrderedDict[_Ahead, Cosignature] = OrderedDict()
         self._differing: dict[int, set[str]] = {}
+        self._gathered: dict[int, dict[str, Cosignature]] = {}
+        """By size and the cosigner's name: signatures held, written or not."""
+        self._unwritten: list[Cosigned] = []
+        self._write_at_ms: int | None = None
         self._latest: Cosignature | None = None
         self._latest_complete = store.latest_complete() or 0
         self._now_ms = 0
@@ -81,9 +91,15 @@ class Cosigning:
         return self._latest_complete
 
     def sign(self, checkpoints: Iterable[Checkpoint]) -> None:
-        """Signs each, ascending, and tells the others. The watermark is on disk before a signature leaves."""
-        for checkpoint in checkpoints:
-            self._store.record_cosigned(checkpoint.size, checkpoint.root)
+        """Signs each, ascending, and tells the others. The watermark is on disk before a signature leaves.
+
+        It covers them all at once: a crash in between costs signatures of sizes that the last one's subsumes.
+        """
+        signing = tuple(checkpoints)
+        if signing and self._store.cosigned_watermark() != (signing[-1].size, signing[-1].root):
+            # Else it moved with the commit that made them.
+            self._store.record_cosigned(signing[-1].size, signing[-1].root)
+        for checkpoint in signing:
             cosignature = self._signer.checkpoint(checkpoint, self._wall_ms() // 1000)
             self._keep(checkpoint, self._signer.member.id, cosignature)
             self._latest = cosignature
@@ -128,14 +144,14 @@ class Cosigning:
         checkpoint = self._store.checkpoint_at(request.size)
         if checkpoint is None:
             return ()
-        return tuple(
-            Cosignature(size=checkpoint.size, root=Digest(checkpoint.root), log=log, cosignature=cosignature)
-            for log, cosignature in self._store.cosignatures(request.size)
-        )
+        return tuple(cosignature for _, cosignature in sorted(self._signatures(checkpoint).items()))
 
     def tick(self, now_ms: int) -> None:
-        """While the latest checkpoint is incomplete: repeats the own signature, asks for the others'."""
+        """Writes what waited long enough. While the latest checkpoint is incomplete: repeats the own signature, asks
+        for the others'."""
         self._now_ms = now_ms
+        if self._write_at_ms is not None and now_ms >= self._write_at_ms:
+            self.write()
         if self._latest is None or self._latest.size <= self._latest_complete or now_ms < self._repeat_at_ms:
             return
         self._repeat_at_ms = now_ms + REPEAT_MS
@@ -145,13 +161,24 @@ class Cosigning:
     def due_ms(self) -> int | None:
         """When `tick` has something to do."""
         if self._latest is None or self._latest.size <= self._latest_complete:
-            return None
-        return self._repeat_at_ms
+            return self._write_at_ms
+        return self._repeat_at_ms if self._write_at_ms is None else min(self._repeat_at_ms, self._write_at_ms)
+
+    def take_unwritten(self) -> tuple[Cosigned, ...]:
+        """Signatures not on disk yet, for a transaction that the caller is about to make."""
+        taken, self._unwritten, self._write_at_ms = tuple(self._unwritten), [], None
+        return taken
+
+    def write(self) -> None:
+        """Puts on disk what is only in memory."""
+        unwritten = self.take_unwritten()
+        if unwritten:
+            self._store.put_cosignatures(unwritten)
 
     def _take(self, checkpoint: Checkpoint, cosignature: Cosignature) -> None:
         """Raises: PeerError; LogDiverged."""
         claimed = Checkpoint(origin=checkpoint.origin, size=cosignature.size, root=cosignature.root)
-        if claimed == checkpoint and self._holds(cosignature):
+        if claimed == checkpoint and cosignature.cosignature.name in self._signatures(checkpoint):
             return  # everybody repeats itself and passes on what it holds: only news is worth checking
         member = self._cosigner(claimed, cosignature).id
         if claimed != checkpoint:
@@ -159,9 +186,21 @@ class Cosigning:
             raise PeerError(f"{member} signed another root than this node's for size {checkpoint.size}")
         self._keep(checkpoint, member, cosignature)
 
-    def _holds(self, cosignature: Cosignature) -> bool:
-        name = cosignature.cosignature.name
-        return any(held.name == name for _, held in self._store.cosignatures(cosignature.size))
+    def _signatures(self, checkpoint: Checkpoint) -> dict[str, Cosignature]:
+        """By cosigner's name: all that is held for one of this node's checkpoints."""
+        found = self._gathered.get(checkpoint.size)
+        if found is None:
+            waiting = [(c.log, c.cosignature) for c in self._unwritten if c.checkpoint.size == checkpoint.size]
+            found = {
+                cosignature.name: Cosignature(
+                    size=checkpoint.size, root=Digest(checkpoint.root), log=log, cosignature=cosignature
+                )
+                for log, cosignature in (*self._store.cosignatures(checkpoint.size), *waiting)
+            }
+            self._gathered[checkpoint.size] = found
+            if len(self._gathered) > SIZES_IN_MEMORY_MAX:
+                del self._gathered[min(self._gathered)]
+        return found
 
     def _differs(self, size: int, member: str) -> None:
         """Raises: LogDiverged."""
@@ -188,7 +227,14 @@ class Cosigning:
         raise InvalidSignature(cosignature.cosignature.name, f"the checkpoint of {checkpoint.size} leaves")
 
     def _keep(self, checkpoint: Checkpoint, member: str, cosignature: Cosignature) -> None:
-        held = self._store.put_cosignatures(checkpoint, member, cosignature.log, cosignature.cosignature)
-        if held >= self._genesis.quorum and checkpoint.size > self._latest_complete:
+        held = self._signatures(checkpoint)
+        if cosignature.cosignature.name not in held:
+            held[cosignature.cosignature.name] = cosignature
+            self._unwritten.append(
+                Cosigned(checkpoint=checkpoint, member=member, log=cosignature.log, cosignature=cosignature.cosignature)
+            )
+            if self._write_at_ms is None:
+                self._write_at_ms = self._now_ms + WRITE_WAIT_MS
+        if len(held) >= self._genesis.quorum and checkpoint.size > self._latest_complete:
             self._latest_complete = checkpoint.size
             self._differing = {size: who for size, who in self._differing.items() if size > checkpoint.size}

@@ -9,7 +9,7 @@ from consensus.events import Commit
 from consensus.types import Digest
 from ledger.apply import Applied, Overlay, apply_block
 from ledger.checkpoint import Checkpoint
-from node.store.chain import ChainStore
+from node.store.chain import ChainStore, Cosigned
 from node.validation import HeldPayload
 
 
@@ -22,11 +22,18 @@ class Executed:
 
 
 def execute(
-    commit: Commit, store: ChainStore, origin: str, held: Callable[[Sequence[Digest]], Iterable[HeldPayload]]
+    commit: Commit,
+    store: ChainStore,
+    origin: str,
+    held: Callable[[Sequence[Digest]], Iterable[HeldPayload]],
+    *,
+    cosign: bool = False,
+    cosignatures: Sequence[Cosigned] = (),
 ) -> Executed:
     """Applies the blocks of `commit` and writes blocks, entries, receipts and tree hashes in ONE durable transaction.
 
     held: gives the payloads of a block, in order; each was checked before this node voted or fetched it.
+    cosign, cosignatures: what else goes into the transaction, see `ChainStore.commit`.
     """
     view = Overlay(store)
     frontier = store.frontier()
@@ -43,5 +50,5 @@ def execute(
         if applied.entries:
             frontier, _ = frontier.extend(entry.statement.digest for entry in applied.entries)
             checkpoints.append(Checkpoint(origin=origin, size=frontier.size, root=frontier.root()))
-    store.commit(commit, applied_blocks, frontier)
+    store.commit(commit, applied_blocks, frontier, cosign=cosign, cosignatures=cosignatures)
     return Executed(applied=tuple(applied_blocks), checkpoints=tuple(checkpoints))

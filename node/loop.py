@@ -163,7 +163,7 @@ class Loop:
             message = decode(frame)
             match message:
                 case Cosignature():
-                    self.cosigning.received(sender, message)
+                    self._cosigned(sender, message)
                 case CosignatureRequest():
                     for cosignature in self.cosigning.answer(message):
                         self._outbox.send_consensus(sender, encode(cosignature))
@@ -173,6 +173,15 @@ class Loop:
                     self.step(Received(sender=self._index[sender], message=message))
         except PeerError as error:
             self.reject(sender, error)
+
+    def _cosigned(self, sender: str, cosignature: Cosignature) -> None:
+        before = self.cosigning.due_ms()
+        self.cosigning.tick(self._clock.monotonic_ms())
+        try:
+            self.cosigning.received(sender, cosignature)
+        finally:
+            if self.cosigning.due_ms() != before:
+                self._wake.set()
 
     def connected(self, member: str) -> None:
         """A peer can be reached (again): says who we are and where we stand, so that whoever is behind finds out."""
@@ -363,14 +372,22 @@ class Loop:
     # ---- finality ----------------------------------------------------------------------------------------------------
 
     def _commit(self, commit: Commit) -> None:
-        executed = execute(commit, self.store, self.genesis.origin, self._held_payloads)
+        executed = execute(
+            commit,
+            self.store,
+            self.genesis.origin,
+            self._held_payloads,
+            # In doubt about its votes, it is in doubt about its watermark too: both lived on the same disk.
+            cosign=not self._recovering,
+            cosignatures=self.cosigning.take_unwritten(),
+        )
         self.voting.prune(commit.blocks[-1].view)
         for block in commit.blocks:
             for digest in block.payloads:
                 self.mempool.settled(digest)
         self._tell(executed)
         if not self._recovering:
-            # In doubt about its votes, it is in doubt about its watermark too: both lived on the same disk.
+            self.cosigning.tick(self._clock.monotonic_ms())
             self.cosigning.sign(executed.checkpoints)
         self._wake.set()
 

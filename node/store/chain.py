@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -34,6 +34,17 @@ from node.store.schema import Counters, Tables, key, number
 from node.store.view import Head, View, catalogue_key, check_meta, client_ref_key
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cosigned:
+    """A validator's two signatures over a checkpoint."""
+
+    checkpoint: Checkpoint
+    member: str
+    """Member id."""
+    log: NoteSignature
+    cosignature: NoteSignature
 
 
 class ChainStore:
@@ -164,15 +175,29 @@ class ChainStore:
 
     # ---- chain -------------------------------------------------------------------------------------------------------
 
-    def commit(self, commit: Commit, applied: Sequence[Applied], frontier: Frontier) -> None:
+    def commit(
+        self,
+        commit: Commit,
+        applied: Sequence[Applied],
+        frontier: Frontier,
+        *,
+        cosign: bool = False,
+        cosignatures: Sequence[Cosigned] = (),
+    ) -> None:
         """Writes final blocks and all that follows from them, in one transaction.
 
-        applied: one for each block, executed on this store. frontier: after all of them.
-        Raises: StoreFull; StoreMisused where this does not continue what is stored.
+        applied: one for each block, executed on this store. frontier: after all of them. cosign: moves the watermark
+        to them, as `record_cosigned` does. cosignatures: of earlier checkpoints, as for `put_cosignatures`. Both ride
+        along because each transaction of its own is another wait for the disk.
+        Raises: StoreFull; StoreMisused where this does not continue what is stored; as those two methods.
         """
 
         def work(txn: lmdb.Transaction) -> Committed:
-            return Commitment(txn, self._tables, self._env.path, self._genesis.origin).write(commit, applied, frontier)
+            self._write_cosignatures(txn, cosignatures)
+            made = Commitment(txn, self._tables, self._env.path, self._genesis.origin).write(commit, applied, frontier)
+            if cosign and any(one.entries for one in applied):
+                self._move_watermark(txn, frontier.size, frontier.root())
+            return made
 
         before = self._read(View.index_state)
         committed = self._env.write(work)
@@ -247,48 +272,14 @@ class ChainStore:
         one that is not this store's.
         """
 
-        def work(txn: lmdb.Transaction) -> None:
-            view = self._view(txn)
-            held = view.counters().size
-            own = bytes(root_at(size, view.tree_hash)) if size <= held else None
-            if own != root:
-                raise CheckpointDiffers(self._env.path, size, root, own)
-            signed = view.watermark()
-            if signed is not None:
-                extends = signed[0] <= size and root_at(signed[0], view.tree_hash) == signed[1]
-                if not extends:
-                    raise CosignRefused(self._env.path, size, root, *signed)
-            txn.put(schema.META_COSIGNED, schema.COSIGNED.pack(size, root), db=self._tables.meta)
+        self._env.write(lambda txn: self._move_watermark(txn, size, root))
 
-        self._env.write(work)
+    def put_cosignatures(self, cosignatures: Sequence[Cosigned]) -> None:
+        """Keeps validators' signatures, which the caller has verified; a checkpoint with a quorum's is complete.
 
-    def put_cosignatures(
-        self, checkpoint: Checkpoint, member_id: str, log: NoteSignature, cosignature: NoteSignature
-    ) -> int:
-        """Keeps a validator's two signatures, which the caller has verified.
-
-        Returns how many distinct validators' are held for that size; at a quorum the checkpoint is complete.
-        Raises: CheckpointDiffers where it is not one of this store's; StoreMisused for no validator.
+        Raises: CheckpointDiffers where one is not of this store's checkpoints; StoreMisused for no validator.
         """
-        if member_id not in self._validators:
-            raise StoreMisused(self._env.path, f"a cosignature of {member_id}, who is no validator")
-        line = log.encode()
-        value = len(line).to_bytes(2, "big") + line + cosignature.encode()
-
-        def work(txn: lmdb.Transaction) -> int:
-            view = self._view(txn)
-            own = view.checkpoint_at(checkpoint.size)
-            if own != checkpoint:
-                raise CheckpointDiffers(
-                    self._env.path, checkpoint.size, checkpoint.root, None if own is None else own.root
-                )
-            txn.put(key(checkpoint.size) + member_id.encode(), value, overwrite=False, db=self._tables.cosignatures)
-            held = len(view.lines(checkpoint.size))
-            if held >= self._genesis.quorum:
-                txn.put(key(checkpoint.size), b"", overwrite=False, db=self._tables.complete)
-            return held
-
-        return self._env.write(work)
+        self._env.write(lambda txn: self._write_cosignatures(txn, cosignatures))
 
     def cosignatures(self, size: int) -> tuple[tuple[NoteSignature, NoteSignature], ...]:
         """(log signature, cosignature) of every validator whose are held, ascending by member id."""
@@ -317,6 +308,36 @@ class ChainStore:
         return True
 
     # ---- inside ------------------------------------------------------------------------------------------------------
+
+    def _move_watermark(self, txn: lmdb.Transaction, size: int, root: bytes) -> None:
+        view = self._view(txn)
+        held = view.counters().size
+        own = bytes(root_at(size, view.tree_hash)) if size <= held else None
+        if own != root:
+            raise CheckpointDiffers(self._env.path, size, root, own)
+        signed = view.watermark()
+        if signed is not None:
+            extends = signed[0] <= size and root_at(signed[0], view.tree_hash) == signed[1]
+            if not extends:
+                raise CosignRefused(self._env.path, size, root, *signed)
+        txn.put(schema.META_COSIGNED, schema.COSIGNED.pack(size, root), db=self._tables.meta)
+
+    def _write_cosignatures(self, txn: lmdb.Transaction, cosignatures: Sequence[Cosigned]) -> None:
+        view = self._view(txn)
+        for one in cosignatures:
+            checkpoint = one.checkpoint
+            if one.member not in self._validators:
+                raise StoreMisused(self._env.path, f"a cosignature of {one.member}, who is no validator")
+            own = view.checkpoint_at(checkpoint.size)
+            if own != checkpoint:
+                raise CheckpointDiffers(
+                    self._env.path, checkpoint.size, checkpoint.root, None if own is None else own.root
+                )
+            line = one.log.encode()
+            value = len(line).to_bytes(2, "big") + line + one.cosignature.encode()
+            txn.put(key(checkpoint.size) + one.member.encode(), value, overwrite=False, db=self._tables.cosignatures)
+            if len(view.lines(checkpoint.size)) >= self._genesis.quorum:
+                txn.put(key(checkpoint.size), b"", overwrite=False, db=self._tables.complete)
 
     def _view(self, txn: lmdb.Transaction) -> View:
         return View(txn, self._tables, self._env.path, self._genesis.origin)

@@ -14,8 +14,10 @@ from consensus.errors import InvalidSignature, MalformedMessage, PeerError
 from consensus.types import Digest
 from ledger.checkpoint import Checkpoint, cosignature, log_signature
 from node import cosigning as module
+from node import loop
 from node.config import load_config
-from node.cosigning import AHEAD_PER_MEMBER_MAX, REPEAT_MS, Cosigning, LogDiverged
+from node.cosigning import AHEAD_PER_MEMBER_MAX, REPEAT_MS, WRITE_WAIT_MS, Cosigning, LogDiverged
+from node.execution import execute
 from node.store.errors import CosignRefused
 from node.wire import Cosignature, CosignatureRequest
 from tests.ledger.builders import make_claim, public_key
@@ -83,6 +85,8 @@ class Court:
         self.watermark_when_sent.append(0 if watermark is None else watermark[0])
 
     def held(self, size: int) -> int:
+        """On disk, once what waits to be written is."""
+        self.cosigning.write()
         return len(self.store.cosignatures(size))
 
 
@@ -91,6 +95,7 @@ def unsigned_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The court's folder with SIZES blocks of one leaf each, before anybody cosigned one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Cosigning, "sign", lambda *_: None)
+        patch.setattr(loop, "execute", lambda *args, **given: execute(*args, **{**given, "cosign": False}))
         town = Town(tmp_path_factory.mktemp("town"))
         for number in range(SIZES):
             results = town.submit("court", CONSORTIUM.statement(make_claim(number), ref=f"r{number}"))
@@ -122,7 +127,7 @@ def behind(court: Court) -> Court:
 def test_watermark_is_on_disk_before_a_signature_leaves(court: Court) -> None:
     court.cosigning.sign(court.checkpoints)
     assert [m.size for m in court.sent] == [1, 2, 3, 4]
-    assert court.watermark_when_sent == [1, 2, 3, 4]
+    assert court.watermark_when_sent == [4, 4, 4, 4], "of all that are signed together"
 
 
 def test_own_signatures_verify_and_carry_the_wall_clock(court: Court) -> None:
@@ -174,6 +179,7 @@ def test_checkpoint_is_complete_at_a_quorum_of_distinct_validators(court: Court)
     assert court.cosigning.latest_complete == 0
     court.cosigning.received("society", signed("society", first))
     assert court.cosigning.latest_complete == 1
+    court.cosigning.write()
     assert court.store.latest_complete() == 1
     assert court.make().latest_complete == 1, "remembered"
 
@@ -368,6 +374,7 @@ def test_incomplete_checkpoint_is_repeated_and_asked_for_until_complete(court: C
     court.sent.clear()
     now_ms = 10_000
     cosigning.tick(now_ms)
+    cosigning.write()
     due = cosigning.due_ms()
     assert due is not None
     assert now_ms < due <= now_ms + REPEAT_MS
@@ -379,6 +386,7 @@ def test_incomplete_checkpoint_is_repeated_and_asked_for_until_complete(court: C
     assert {m.size for m in court.sent} == {2}, "what is older is covered by the newest"
     for member in ("label", "society"):
         cosigning.received(member, signed(member, court.checkpoints[1]))
+    cosigning.write()
     assert cosigning.due_ms() is None
     court.sent.clear()
     cosigning.tick(10**9)
@@ -404,6 +412,34 @@ def test_answer_holds_all_signatures_of_that_size(court: Court) -> None:
     assert court.cosigning.answer(CosignatureRequest(size=10**12)) == ()
 
 
+def test_signatures_wait_for_a_commit_to_take_them_to_disk_but_not_for_long(court: Court) -> None:
+    (first, second, *_) = court.checkpoints
+    court.cosigning.tick(1_000)
+    court.cosigning.sign([first])
+    for member in OTHERS:
+        court.cosigning.received(member, signed(member, first))
+    assert court.cosigning.latest_complete == 1
+    assert court.store.cosignatures(1) == ()
+    assert court.cosigning.due_ms() == 1_000 + WRITE_WAIT_MS
+    court.cosigning.tick(1_000 + WRITE_WAIT_MS)
+    assert len(court.store.cosignatures(1)) == 4
+    assert court.store.latest_complete() == 1
+    assert court.cosigning.due_ms() is None
+    court.cosigning.sign([second])
+    assert [one.checkpoint for one in court.cosigning.take_unwritten()] == [second]
+    assert court.cosigning.take_unwritten() == ()
+
+
+def test_signatures_of_older_checkpoints_are_read_from_the_store(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SIZES_IN_MEMORY_MAX", 2)
+    court.cosigning.sign(court.checkpoints)
+    for checkpoint in reversed(court.checkpoints):
+        for member in OTHERS:
+            court.cosigning.received(member, signed(member, checkpoint))
+    assert len(court.cosigning._gathered) <= 2
+    assert [court.held(size) for size in (1, 2, 3, 4)] == [4, 4, 4, 4]
+
+
 def test_restart_signs_the_newest_boundary_again_where_it_is_incomplete(court: Court) -> None:
     court.cosigning.sign(court.checkpoints)
     court.sent.clear()
@@ -412,6 +448,7 @@ def test_restart_signs_the_newest_boundary_again_where_it_is_incomplete(court: C
     assert [m.size for m in court.sent] == [SIZES]
     for member in ("label", "society"):
         again.received(member, signed(member, court.checkpoints[-1]))
+    again.write()
     court.sent.clear()
     court.make().resume()
     assert court.sent == [], "complete: nothing to say"

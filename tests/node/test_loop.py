@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from consensus.errors import LocalError
-from consensus.events import Connected
+from consensus.events import Commit, Connected
 from consensus.messages import Certificates, Proposal
 from consensus.types import (
     ZERO_DIGEST,
@@ -83,8 +83,7 @@ class Journal:
         self._note(node.voting, "persist", lambda state: [("persisted", vote) for vote in state.votes])
         self._note(node.signer, "vote", lambda vote: [("signed", vote)], before=True)
         self._note(node.store, "put_payloads", lambda payloads: [("stored", p.digest) for p in payloads])
-        self._note(node.store, "commit", lambda commit, *_: [("committed", b.digest) for b in commit.blocks])
-        self._note(node.store, "record_cosigned", lambda size, _root: [("watermark", size)])
+        self._note(node.store, "commit", lambda commit, *_, **__: self._committed(node, commit))
         self._note(node.signer, "checkpoint", lambda checkpoint, _s: [("cosigned", checkpoint.size)], before=True)
         self._note(node.said, "send_consensus", lambda _to, frame: self._said(node, frame), before=True)
         self._note(node.said, "broadcast_consensus", lambda frame: self._said(node, frame), before=True)
@@ -105,6 +104,11 @@ class Journal:
             return result
 
         setattr(thing, name, noted)
+
+    def _committed(self, node: Bench, commit: Commit) -> list[tuple[str, Any]]:
+        watermark = node.store.cosigned_watermark()
+        assert watermark is not None, "it moves with the commit"
+        return [*(("committed", b.digest) for b in commit.blocks), ("watermark", watermark[0])]
 
     def _said(self, node: Bench, frame: bytes) -> list[tuple[str, Any]]:
         match decode(frame):

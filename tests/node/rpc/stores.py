@@ -23,7 +23,7 @@ from ledger.catalogue import Catalogue, CatalogueHeader, check_catalogue
 from ledger.checkpoint import cosignature, log_signature
 from ledger.payload import Payload, build_payload
 from ledger.statement import parse_statement
-from node.store.chain import ChainStore
+from node.store.chain import ChainStore, Cosigned
 from tests.node.rpc.consortium import GENESIS, blobs, key
 
 QUORUM = 3
@@ -64,11 +64,11 @@ class GrowingStore:
         assert checkpoint is not None, f"no block ended at {size} leaves"
         for member in GENESIS.validator_members()[:count]:
             log, cosign = key(member.id, "log"), key(member.id, "cosign")
-            self.chain.put_cosignatures(
-                checkpoint,
-                member.id,
-                log_signature(checkpoint, public_key=log.public, sign=log.sign),
-                cosignature(
+            signed = Cosigned(
+                checkpoint=checkpoint,
+                member=member.id,
+                log=log_signature(checkpoint, public_key=log.public, sign=log.sign),
+                cosignature=cosignature(
                     checkpoint,
                     member_id=member.id,
                     timestamp_s=1_700_000_001,
@@ -76,6 +76,7 @@ class GrowingStore:
                     sign=cosign.sign,
                 ),
             )
+            self.chain.put_cosignatures([signed])
 
     def close(self) -> None:
         self.chain.close()

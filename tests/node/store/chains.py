@@ -31,7 +31,7 @@ from ledger.merkle import Frontier
 from ledger.note import NoteSignature
 from ledger.payload import Payload, build_payload
 from ledger.statement import parse_statement, sign_statement
-from node.store.chain import ChainStore
+from node.store.chain import ChainStore, Cosigned
 from tests.ledger.keys import TestKey
 
 ROLES = {"label": Role.LABEL, "court": Role.COURT, "society": Role.SOCIETY, "platform": Role.PLATFORM}
@@ -224,7 +224,10 @@ class ChainMaker:
         checkpoint = self.store.checkpoint_at(size)
         assert checkpoint is not None
         for member in members:
-            self.store.put_cosignatures(checkpoint, member, *cosigned(checkpoint, member))
+            log, signature = cosigned(checkpoint, member)
+            self.store.put_cosignatures(
+                [Cosigned(checkpoint=checkpoint, member=member, log=log, cosignature=signature)]
+            )
 
 
 FIRST = genesis_block(GENESIS.committee())

@@ -20,7 +20,7 @@ from ledger.genesis import parse_genesis
 from ledger.merkle import Frontier
 from ledger.statement import parse_statement
 from node.store import environment, schema
-from node.store.chain import ChainStore
+from node.store.chain import ChainStore, Cosigned
 from node.store.errors import (
     CheckpointDiffers,
     CosignRefused,
@@ -319,11 +319,9 @@ def test_a_checkpoint_is_complete_at_a_quorum_of_distinct_validators(store: Chai
     maker.commit([[statement(1)]], [[statement(2)]])
     checkpoint = store.checkpoint_at(1)
     assert checkpoint is not None
-    members = ("court", "court", "label")
-    counts = [store.put_cosignatures(checkpoint, member, *cosigned(checkpoint, member)) for member in members]
-    assert counts == [1, 1, 2]
+    maker.cosign(1, ("court", "court", "label"))
     assert store.latest_complete() is None
-    assert store.put_cosignatures(checkpoint, "platform", *cosigned(checkpoint, "platform")) == 3
+    maker.cosign(1, ("platform",))
     assert store.latest_complete() == 1
     assert store.cosignatures(1) == tuple(cosigned(checkpoint, member) for member in ("court", "label", "platform"))
     assert store.cosignatures(2) == ()
@@ -333,12 +331,42 @@ def test_cosignatures_of_strangers_or_other_trees_are_refused(store: ChainStore,
     maker.commit([[statement(1)]])
     checkpoint = store.checkpoint_at(1)
     assert checkpoint is not None
+    log, signature = cosigned(checkpoint, "court")
+    good = Cosigned(checkpoint=checkpoint, member="court", log=log, cosignature=signature)
     with pytest.raises(StoreMisused, match="no validator"):
-        store.put_cosignatures(checkpoint, "stranger", *cosigned(checkpoint, "court"))
+        store.put_cosignatures([good, replace(good, member="stranger")])
     for other in (replace(checkpoint, root=bytes(32)), replace(checkpoint, size=2), replace(checkpoint, origin="else")):
         with pytest.raises(CheckpointDiffers):
-            store.put_cosignatures(other, "court", *cosigned(other, "court"))
-    assert store.cosignatures(1) == ()
+            store.put_cosignatures([good, replace(good, checkpoint=other)])
+    assert store.cosignatures(1) == (), "all or nothing"
+
+
+def test_a_commit_takes_watermark_and_cosignatures_along(store: ChainStore, maker: ChainMaker) -> None:
+    maker.commit([[statement(1)]])
+    first = store.checkpoint_at(1)
+    assert first is not None
+    prepared = maker.prepare([[statement(2)]])
+    store.put_payloads(prepared.payloads)
+    signed = [
+        Cosigned(checkpoint=first, member=member, log=log, cosignature=signature)
+        for member in ("label", "court", "society")
+        for log, signature in (cosigned(first, member),)
+    ]
+    store.commit(prepared.commit, prepared.applied, prepared.frontier, cosign=True, cosignatures=signed)
+    assert store.cosigned_watermark() == (2, prepared.frontier.root())
+    assert store.latest_complete() == 1
+
+
+def test_a_commit_that_must_not_be_cosigned_leaves_nothing(store: ChainStore, maker: ChainMaker) -> None:
+    maker.commit([[statement(1)]])
+    signed = schema.COSIGNED.pack(1, b"another history's root, 32 bytes")
+    store._env.write(lambda txn: txn.put(schema.META_COSIGNED, signed, db=store._tables.meta))
+    prepared = maker.prepare([[statement(2)]])
+    store.put_payloads(prepared.payloads)
+    with pytest.raises(CosignRefused):
+        store.commit(prepared.commit, prepared.applied, prepared.frontier, cosign=True)
+    assert store.size == 1
+    assert store.checkpoint_at(2) is None
 
 
 # ---- room ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,237 @@
+"""Sustained load on four nodes: a constant rate with its latencies, as fast as it goes, catalogues back to back.
+
+`python -m bench.load rate --per-second 500`, `... max`, `... catalogues`; each prints one JSON object. `--profile DIR`
+has py-spy (`pip install py-spy`) sample every node and reader process meanwhile, one file a process, collapsed stacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.devnet import cpu_seconds, load_average, running_devnet
+from bench.finality import percentile, statements
+from cli.client import NodeClient, Submission
+from ledger.catalogue import CLAIMS_MAX
+from ledger.claim import Claim, Media, Party, PartyRole, Subject
+from ledger.genesis import Genesis
+from ledger.identifiers import ISRC
+from ledger.statement import Statement, parse_statement
+from node.devnet import Devnet
+from node.keys import load_private_key, public_bytes
+from node.rpc.types import SubmissionState
+from protos import stretto_pb2 as pb
+
+TICK_S = 0.01
+"""A constant rate is sent in messages this far apart: what came due since the last one."""
+SETTLE_S = 1.0
+"""Between start-up and load: first connections, first checkpoints."""
+
+
+def processes(devnet: Devnet) -> dict[int, str]:
+    """Pid -> "node of label", "reader of label", …"""
+    found = {pid: f"node-{node.config.member}" for node in devnet.nodes if (pid := node.pid()) is not None}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and (entry / "stat").exists():
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if found.get(parent, "").startswith("node-"):
+                found[int(entry.name)] = found[parent].replace("node-", "reader-")
+    return found
+
+
+@contextmanager
+def profiled(devnet: Devnet, folder: Path | None) -> Iterator[None]:
+    """Samples every process 100 times a second while the block runs; nothing where no folder is given."""
+    if folder is None:
+        yield
+        return
+    tool = shutil.which("py-spy")
+    if tool is None:
+        raise SystemExit("--profile needs py-spy on the PATH: pip install py-spy")
+    folder.mkdir(parents=True, exist_ok=True)
+    running = [
+        subprocess.Popen(
+            [tool, "record", "--pid", str(pid), "--rate", "100", "--format", "raw", "--nonblocking", "--gil",
+             "--output", str(folder / f"{name}.txt")],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        for pid, name in processes(devnet).items()
+    ]  # fmt: skip
+    try:
+        yield
+    finally:
+        for process in running:
+            process.send_signal(signal.SIGINT)
+        for process in running:
+            process.wait()
+
+
+def used(devnet: Devnet, work: Callable[[], dict[str, Any]], count: str) -> dict[str, Any]:
+    """What `work` found, and beside it the nodes' CPU time for each of what `count` names, and the load."""
+    cpu = cpu_seconds(devnet)
+    own = time.process_time()
+    result = work()
+    done = result[count]
+    return {
+        **result,
+        "cpu_us_each_all_nodes": round((cpu_seconds(devnet) - cpu) / done * 1e6, 1),
+        "cpu_us_each_client": round((time.process_time() - own) / done * 1e6, 1),
+        "load_average": load_average(),
+    }
+
+
+def constant_rate(devnet: Devnet, batch: Sequence[bytes], per_second: int) -> dict[str, Any]:
+    """Each statement's latency: from when it was due to be sent until its result was read here."""
+    digests = {hashlib.sha256(raw).digest(): i for i, raw in enumerate(batch)}
+    begun = 0.0
+
+    def messages() -> Iterator[pb.SubmitStatementsRequest]:
+        sent = 0
+        while sent < len(batch):
+            due = min(len(batch), int((time.perf_counter() - begun) * per_second) + 1)
+            if due > sent:
+                yield pb.SubmitStatementsRequest(statements=batch[sent : min(due, sent + 64)])
+                sent = min(due, sent + 64)
+            if sent >= due:
+                time.sleep(TICK_S)
+
+    times_ms: list[float] = []
+    states: Counter[int] = Counter()
+    with NodeClient(devnet.node("label").config.rpc) as client:
+        client.status()
+        begun = time.perf_counter()
+        for response in client.stub.SubmitStatements(messages(), timeout=600):
+            now = time.perf_counter()
+            for result in response.results:
+                if result.state == pb.SUBMISSION_STATE_ACCEPTED:
+                    continue
+                states[result.state] += 1
+                times_ms.append((now - begun - digests[result.statement_digest] / per_second) * 1000)
+        seconds = time.perf_counter() - begun
+    assert states == {pb.SUBMISSION_STATE_FINAL: len(batch)}, states
+    return {
+        "statements": len(batch),
+        "per_second_asked": per_second,
+        "per_second": round(len(batch) / seconds),
+        "p50_ms": round(percentile(times_ms, 0.5), 1),
+        "p90_ms": round(percentile(times_ms, 0.9), 1),
+        "p99_ms": round(percentile(times_ms, 0.99), 1),
+        "max_ms": round(max(times_ms), 1),
+    }
+
+
+def as_fast_as_it_goes(devnet: Devnet, batch: Sequence[bytes]) -> dict[str, Any]:
+    """All by one batched stream, until the last is final."""
+    with NodeClient(devnet.node("label").config.rpc) as client:
+        client.status()
+        begun = time.perf_counter()
+        states = Counter(r.state for r in client.submit_many(Submission(statement=s) for s in batch))
+        seconds = time.perf_counter() - begun
+    assert states[SubmissionState.FINAL] == len(batch), states
+    return {"statements": len(batch), "seconds": round(seconds, 2), "per_second": round(len(batch) / seconds)}
+
+
+def synthetic_claim(run: str, number: int) -> bytes:
+    """A recording with an ISRC, two parties and one file's digests: some 300 bytes, as a label's are."""
+    seed = f"{run}-{number}".encode()
+    isrc = f"QZ{run[:3].upper()}{number // 100_000 % 100:02}{number % 100_000:05}"
+    assert ISRC.fault(isrc) is None, isrc
+    return Claim(
+        subject=Subject.RECORDING,
+        title=f"Study {run} no. {number}",
+        isrc=isrc,
+        duration_ms=180_000 + number,
+        parties=(
+            Party(role=PartyRole.MAIN_ARTIST, name=f"Ensemble {number % 97}"),
+            Party(role=PartyRole.COMPOSER, name=f"Composer {number % 89}"),
+        ),
+        media=(
+            Media(
+                blake3=hashlib.sha256(b"b" + seed).digest(), sha256=hashlib.sha256(b"s" + seed).digest(),
+                size=30_000_000 + number, media_type="audio/flac",
+            ),
+        ),
+    ).encode()  # fmt: skip
+
+
+def catalogue_submissions(devnet: Devnet, genesis: Genesis, claims: int, count: int) -> list[Submission]:
+    """`count` signed catalogues of `claims` claims each, all different."""
+    from ledger.catalogue import build_catalogue
+    from ledger.statement import sign_statement
+
+    key = load_private_key(devnet.node("label").config.key_path("statement"))
+    made = []
+    for n in range(count):
+        catalogue = build_catalogue(synthetic_claim(f"a{n:02}", i) for i in range(claims))
+        raw = sign_statement(
+            catalogue.header, client_ref=f"load-{n}", issuer="label", public_key=public_bytes(key),
+            consortium=genesis.digest, sign=key.sign,
+        )  # fmt: skip
+        made.append(Submission(statement=raw, chunks=(catalogue.manifest, *catalogue.chunks)))
+    return made
+
+
+def back_to_back(devnet: Devnet, batch: Sequence[Submission], claims: int) -> dict[str, Any]:
+    """Catalogues by one stream until the last is final here; then until every node has them all."""
+    with NodeClient(devnet.node("label").config.rpc, deadline_s=600) as client:
+        client.status()
+        begun = time.perf_counter()
+        states = Counter(r.state for r in client.submit_many(batch))
+        seconds = time.perf_counter() - begun
+        size = client.status().size
+    assert states[SubmissionState.FINAL] == len(batch), states
+    for node in devnet.nodes:
+        with NodeClient(node.config.rpc) as client:
+            while client.status().size < size:
+                time.sleep(0.01)
+    everywhere = time.perf_counter() - begun
+    first: Statement = parse_statement(batch[0].statement)
+    return {
+        "catalogues": len(batch),
+        "claims": len(batch) * claims,
+        "bytes_per_claim": round(first.content.body_bytes / claims) if hasattr(first.content, "body_bytes") else 0,
+        "seconds": round(seconds, 2),
+        "seconds_every_node": round(everywhere, 2),
+        "claims_per_s": round(len(batch) * claims / everywhere),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("load", choices=("rate", "max", "catalogues"))
+    parser.add_argument("--per-second", type=int, default=500)
+    parser.add_argument("--statements", type=int, default=10_000)
+    parser.add_argument("--catalogues", type=int, default=4)
+    parser.add_argument("--claims", type=int, default=CLAIMS_MAX)
+    parser.add_argument("--profile", type=Path, metavar="DIR")
+    given = parser.parse_args()
+    with running_devnet() as (devnet, genesis):
+        if given.load == "catalogues":
+            submissions = catalogue_submissions(devnet, genesis, given.claims, given.catalogues)
+        else:
+            batch = statements(devnet, genesis, given.statements, given.load)
+        time.sleep(SETTLE_S)
+        before = load_average()
+        with profiled(devnet, given.profile):
+            match given.load:
+                case "rate":
+                    result = used(devnet, lambda: constant_rate(devnet, batch, given.per_second), "statements")
+                case "max":
+                    result = used(devnet, lambda: as_fast_as_it_goes(devnet, batch), "statements")
+                case _:
+                    result = used(devnet, lambda: back_to_back(devnet, submissions, given.claims), "claims")
+    print(json.dumps({"load": given.load, "load_average_before": before, **result}))
+
+
+if __name__ == "__main__":
+    main()
