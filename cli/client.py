@@ -25,6 +25,7 @@ from node.rpc.answers import (
     EvidenceReport,
     NodeStatus,
     RecordedClaim,
+    RecordedMisbehaviour,
     RecordedStatement,
     SignedCheckpoint,
 )
@@ -279,6 +280,16 @@ class NodeClient:
 
     def status(self) -> NodeStatus:
         return answers.status_from_wire(self._call(self.stub.NodeStatus, pb.NodeStatusRequest()))
+
+    def misbehaviours(self, *, page_size: int = 1000) -> Iterator[RecordedMisbehaviour]:
+        """Evidence of misbehaviour the node holds, by validator and view, page after page."""
+        request = pb.ListMisbehaviourRequest(limit=page_size)
+        while True:
+            page = answers.misbehaviour_from_wire(self._call(self.stub.ListMisbehaviour, request))
+            yield from page.records
+            if not page.next_page:
+                return
+            request.page = page.next_page
 
     # ---- evidence ----
 

@@ -41,7 +41,12 @@ STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     ),
     (
         "3. Prove it to anybody",
-        (Verb("evidence", "cli.evidence", "evidence_group", "Get one evidence file; verify it without any network."),),
+        (
+            Verb("evidence", "cli.evidence", "evidence_group", "Get one evidence file; verify it without any network."),
+            Verb(
+                "misbehaviour", "cli.misbehaviour", "misbehaviour_group", "Prove that a validator contradicted itself."
+            ),
+        ),
     ),
     (
         "Try it on this machine",
@@ -55,6 +60,7 @@ STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         (
             Verb("key", "cli.keys", "key_group", "Make a private key; show a key's public part."),
             Verb("node", "cli.node", "node_group", "Run a member's node."),
+            Verb("consensus", "cli.consensus", "consensus_group", "See why consensus moves or stalls."),
             Verb("store", "cli.store", "store_group", "Prove a node's whole store from genesis."),
         ),
     ),

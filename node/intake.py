@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from consensus.errors import RequestError
+from consensus.pacemaker import LEADER_DELTAS, VIEW_DELTAS
 from ledger.catalogue import CatalogueHeader, check_catalogue
 from node.acquire import BLOB_BATCH
 from node.loop import Loop
@@ -48,6 +49,8 @@ class Door:
         self._lock = threading.Lock()  # for the two counters, which both threads change
         self._handed_over = 0
         self._body_bytes = 0
+        now = trio.current_time()
+        self._view_seen = self._final_seen = (-1, now)  # a view, and since when; the latter while work waits for more
         self._status = self._snapshot()
 
     # ---- on the gRPC thread ------------------------------------------------------------------------------------------
@@ -139,6 +142,12 @@ class Door:
         status = loop.engine.status()
         connected = self._connected()
         validators = loop.genesis.validator_members()
+        now = trio.current_time()
+        if status.view != self._view_seen[0]:
+            self._view_seen = (status.view, now)
+        waits = bool(len(loop.mempool) or status.pending_payloads or status.missing_payloads)
+        if status.finalized_view != self._final_seen[0] or not waits:
+            self._final_seen = (status.finalized_view, now)
         return NodeLive(
             consensus_running=True,
             view=status.view,
@@ -149,10 +158,22 @@ class Door:
             pending_payloads=status.pending_payloads,
             missing_payloads=status.missing_payloads,
             peers=tuple(
-                PeerLive(member=m.id, connected=m.id in connected, last_view=status.last_heard[i])
+                PeerLive(
+                    member=m.id,
+                    connected=m.id in connected,
+                    last_view=status.last_heard[i],
+                    boot_generation=loop.generations.get(m.id, 0),
+                    rejected=loop.rejected[m.id],
+                )
                 for i, m in enumerate(validators)
                 if m.id != loop.signer.member.id
             ),
+            quorum=loop.genesis.quorum,
+            delta_ms=status.delta_ms,
+            leader_timeout_ms=LEADER_DELTAS * status.delta_ms,
+            view_timeout_ms=VIEW_DELTAS * status.delta_ms,
+            view_age_ms=round((now - self._view_seen[1]) * 1000),
+            waiting_ms=round((now - self._final_seen[1]) * 1000),
         )
 
 

@@ -120,6 +120,24 @@ class NodeStatus:
     checkpoint_size: int
     checkpoint_signers: tuple[str, ...]
     live: NodeLive
+    misbehaviours: int = 0
+    """Pieces of evidence the node holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedMisbehaviour:
+    """evidence: as `ledger.misbehaviour` encodes it. member: whose validator it is, by the node's word."""
+
+    evidence: bytes
+    member: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MisbehaviourPage:
+    records: tuple[RecordedMisbehaviour, ...]
+    next_page: bytes
+    """Empty on the last page."""
+    total: int
 
 
 def statement_from_wire(message: pb.GetStatementResponse) -> RecordedStatement:
@@ -199,4 +217,10 @@ def status_from_wire(message: pb.NodeStatusResponse) -> NodeStatus:
         checkpoint_size=message.checkpoint_size,
         checkpoint_signers=tuple(message.checkpoint_signers),
         live=live_from_wire(message),
+        misbehaviours=message.misbehaviours,
     )
+
+
+def misbehaviour_from_wire(message: pb.ListMisbehaviourResponse) -> MisbehaviourPage:
+    records = tuple(RecordedMisbehaviour(evidence=r.evidence, member=r.member) for r in message.records)
+    return MisbehaviourPage(records=records, next_page=message.next_page, total=message.total)

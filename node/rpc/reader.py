@@ -69,6 +69,7 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
         "GetCheckpoint": unary("GetCheckpoint", pb.GetCheckpointRequest, reads.get_checkpoint),
         "GetConsistencyProof": unary("GetConsistencyProof", pb.GetConsistencyProofRequest, reads.get_consistency_proof),
         "NodeStatus": unary("NodeStatus", pb.NodeStatusRequest, reads.node_status),
+        "ListMisbehaviour": unary("ListMisbehaviour", pb.ListMisbehaviourRequest, reads.list_misbehaviour),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     checks = health.aio.HealthServicer()

@@ -11,6 +11,7 @@ from consensus.types import Digest
 from ledger import identifiers
 from ledger.genesis import Genesis
 from ledger.merkle import consistency_proof, root_at
+from ledger.misbehaviour import parse_misbehaviour
 from node.rpc.calls import Call
 from node.rpc.errors import BeyondLog, InvalidRequest, NotReadyYet, NotRecorded
 from node.rpc.forward import NodeLink
@@ -29,7 +30,7 @@ RETRY_CHECKPOINT_MS: Final = 200
 
 
 class ReadService:
-    """GetStatement, QueryClaims, GetCheckpoint, GetConsistencyProof and NodeStatus."""
+    """GetStatement, QueryClaims, GetCheckpoint, GetConsistencyProof, NodeStatus and ListMisbehaviour."""
 
     def __init__(
         self, store: StoreReader, tail: LogTail, link: NodeLink, *, genesis: Genesis, member: str, version: str
@@ -145,9 +146,27 @@ class ReadService:
                     claims=head.claims,
                     checkpoint_size=size or 0,
                     checkpoint_signers=() if size is None else snapshot.signers(size),
+                    misbehaviours=snapshot.misbehaviour_count(),
                 )
             )
         return live
+
+    async def list_misbehaviour(self, request: pb.ListMisbehaviourRequest, _call: Call) -> Message:
+        """Raises: InvalidRequest, InvalidPage."""
+        if request.limit > LIMIT_MAX:
+            raise InvalidRequest("limit", str(request.limit), f"1 to {LIMIT_MAX}, or 0 for {LIMIT_DEFAULT}")
+        with self._store.snapshot() as snapshot:
+            found, next_page = snapshot.misbehaviours(request.limit or LIMIT_DEFAULT, request.page)
+            total = snapshot.misbehaviour_count()
+        validators = self._genesis.validator_members()
+        return pb.ListMisbehaviourResponse(
+            records=[
+                pb.MisbehaviourRecord(evidence=data, member=validators[parse_misbehaviour(data).voter].id)
+                for data in found
+            ],
+            next_page=next_page,
+            total=total,
+        )
 
 
 def check_digest(field: str, value: bytes) -> None:

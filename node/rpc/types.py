@@ -87,6 +87,10 @@ class PeerLive:
     connected: bool
     last_view: int
     """Highest view in which a signed message of theirs was seen; 0 for none."""
+    boot_generation: int = 0
+    """Newest start of its node that it greeted with; 0 where it has not, since this node's start."""
+    rejected: int = 0
+    """Its messages that no correct node sends, since this node's start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,19 @@ class NodeLive:
     pending_payloads: int
     missing_payloads: int
     peers: tuple[PeerLive, ...]
+    """Every other validator, in the order of their index."""
+    quorum: int = 0
+    """How many of the validators must agree; 0 from a node too old to say, as all below."""
+    delta_ms: int = 0
+    """Assumed network delay; grows while nothing becomes final."""
+    leader_timeout_ms: int = 0
+    """After so long without a proposal the view is given up."""
+    view_timeout_ms: int = 0
+    """After so long with a proposal that no quorum notarizes."""
+    view_age_ms: int = 0
+    """Since this node entered the view."""
+    waiting_ms: int = 0
+    """How long work has waited here with nothing becoming final; 0 while nothing waits."""
 
 
 class Intake(Protocol):

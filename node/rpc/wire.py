@@ -61,7 +61,22 @@ def live_to_wire(live: NodeLive) -> pb.NodeStatusResponse:
         pending_statements=live.pending_statements,
         pending_payloads=live.pending_payloads,
         missing_payloads=live.missing_payloads,
-        peers=[pb.PeerStatus(member=p.member, connected=p.connected, last_view=p.last_view) for p in live.peers],
+        peers=[
+            pb.PeerStatus(
+                member=p.member,
+                connected=p.connected,
+                last_view=p.last_view,
+                boot_generation=p.boot_generation,
+                rejected=p.rejected,
+            )
+            for p in live.peers
+        ],
+        quorum=live.quorum,
+        delta_ms=live.delta_ms,
+        leader_timeout_ms=live.leader_timeout_ms,
+        view_timeout_ms=live.view_timeout_ms,
+        view_age_ms=live.view_age_ms,
+        waiting_ms=live.waiting_ms,
     )
 
 
@@ -75,5 +90,20 @@ def live_from_wire(message: pb.NodeStatusResponse) -> NodeLive:
         pending_statements=message.pending_statements,
         pending_payloads=message.pending_payloads,
         missing_payloads=message.missing_payloads,
-        peers=tuple(PeerLive(member=p.member, connected=p.connected, last_view=p.last_view) for p in message.peers),
+        peers=tuple(
+            PeerLive(
+                member=p.member,
+                connected=p.connected,
+                last_view=p.last_view,
+                boot_generation=p.boot_generation,
+                rejected=p.rejected,
+            )
+            for p in message.peers
+        ),
+        quorum=message.quorum,
+        delta_ms=message.delta_ms,
+        leader_timeout_ms=message.leader_timeout_ms,
+        view_timeout_ms=message.view_timeout_ms,
+        view_age_ms=message.view_age_ms,
+        waiting_ms=message.waiting_ms,
     )

@@ -52,7 +52,16 @@ def test_result_survives_the_wire(result: SubmissionResult) -> None:
         pending_statements=u64,
         pending_payloads=u64,
         missing_payloads=u64,
-        peers=st.lists(st.builds(PeerLive, member=text, connected=st.booleans(), last_view=u64), max_size=5).map(tuple),
+        peers=st.lists(
+            st.builds(PeerLive, member=text, connected=st.booleans(), last_view=u64, boot_generation=u64, rejected=u64),
+            max_size=5,
+        ).map(tuple),
+        quorum=u64,
+        delta_ms=u64,
+        leader_timeout_ms=u64,
+        view_timeout_ms=u64,
+        view_age_ms=u64,
+        waiting_ms=u64,
     )
 )
 def test_live_status_survives_the_wire(live: NodeLive) -> None:
