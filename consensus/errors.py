@@ -109,14 +109,6 @@ class ConflictingCertificates(PeerError):
         self.got = got
 
 
-class UnexpectedReply(PeerError):
-    """An answer to something this node did not ask. message: its kind."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(f"{message} that was not asked for")
-        self.message = message
-
-
 class ForeignOwnVote(PeerError):
     """A valid vote in this validator's name that this node never cast: a second process holds its key, or the voting
     state was rolled back. Until the operator has mended that, this node stops voting and recovers."""

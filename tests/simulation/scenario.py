@@ -74,6 +74,7 @@ def scenario_of(seed: int) -> Scenario:
             duplicate=rng.choice((0.0, 0.1)),
             straggle=rng.choice((0.0, 0.02, 0.1)),
             crash=0.01 if kind == "rollback" else rng.choice((0.0, 0.0, 0.002, 0.01)),
+            sign_ms=rng.choice((0, 0, 5)),
             rollback=0.5 if kind == "rollback" else 0.0,
         ),
         partitions=rng.random() < 0.4,

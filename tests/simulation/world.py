@@ -47,6 +47,8 @@ class Weather:
     duplicate: float = 0.0
     straggle: float = 0.0
     """A message that takes twenty times as long, and so is overtaken by others."""
+    sign_ms: int = 0
+    """Up to how long a signature takes; what else happens meanwhile comes before it."""
     crash: float = 0.0
     rollback: float = 0.0
     """A crash that also loses the voting state."""
@@ -229,7 +231,7 @@ class World:
                     self.checks.sign(node.index, output.vote, node.disk)
                 signature = sign(node.index, output.vote.signing_bytes(self.committee.consortium))
                 vote = SignedVote(vote=output.vote, voter=node.index, signature=signature)
-                self._later(node, 0, Signed(vote=vote))
+                self._later(node, self.random.randint(0, self.weather.sign_ms), Signed(vote=vote))
             case Send():
                 self._send(node, output.to, output.message)
             case Broadcast():
