@@ -182,6 +182,11 @@ def _highest(status: NodeStatus) -> int:
     return max((status.live.view, *(peer.last_view for peer in status.live.peers)))
 
 
+def _lag(peer: PeerLive, top: int) -> int | None:
+    """Views behind; None where nothing was heard, which says nothing of where it stands."""
+    return top - peer.last_view if peer.last_view else None
+
+
 def _seconds(milliseconds: int) -> str:
     return f"{milliseconds / 1000:.1f} s"
 
@@ -196,11 +201,11 @@ def _print(status: NodeStatus, diagnosis: Diagnosis) -> None:
                 peer.member,
                 "yes" if peer.connected else "NO",
                 peer.last_view or "never heard",
-                top - peer.last_view,
+                "-" if lag is None else lag,
                 peer.boot_generation or "-",
                 peer.rejected,
             )
-            for peer in live.peers
+            for peer, lag in ((peer, _lag(peer, top)) for peer in live.peers)
         ]
         print_table(("validator", "connected", "last view", "lag", "start", "rejected"), rows)
         say(f"view       {live.view}, led by {live.leader}, for {_seconds(live.view_age_ms)}")
@@ -251,7 +256,7 @@ def _as_json(status: NodeStatus, diagnosis: Diagnosis) -> dict[str, Any]:
                 "member": peer.member,
                 "connected": peer.connected,
                 "last_view": peer.last_view,
-                "lag": top - peer.last_view,
+                "lag": _lag(peer, top),
                 "boot_generation": peer.boot_generation,
                 "rejected": peer.rejected,
             }

@@ -223,7 +223,8 @@ def ask(stretto: Stretto, reader: ReaderProcess, *more: str) -> Any:
 def test_a_stall_is_shown_with_everything_that_explains_it(stretto: Stretto, reader: ReaderProcess) -> None:
     mates = (
         PeerLive(member="label", connected=True, last_view=43, boot_generation=7, rejected=2),
-        *peers(society=None, platform=None),
+        *peers(society=None),
+        PeerLive(member="platform", connected=False, last_view=0),
     )
     with running(reader, live(**STUCK, missing_payloads=1, peers=mates)):
         ended = ask(stretto, reader)
@@ -233,6 +234,7 @@ def test_a_stall_is_shown_with_everything_that_explains_it(stretto: Stretto, rea
     assert ["court", "(this", "node)", "-", "41", "2", "-", "-"] in lines
     assert ["label", "yes", "43", "0", "7", "2"] in lines
     assert ["society", "NO", "30", "13", "-", "0"] in lines
+    assert ["platform", "NO", "never", "heard", "-", "-", "0"] in lines
     text = ended.text
     assert "view       41, led by court, for 0.1 s" in text
     assert "final      view 40, height 1, 1 statements" in text
@@ -244,6 +246,7 @@ def test_a_stall_is_shown_with_everything_that_explains_it(stretto: Stretto, rea
     assert document["validators"][0] == {
         "member": "label", "connected": True, "last_view": 43, "lag": 0, "boot_generation": 7, "rejected": 2,
     }  # fmt: skip
+    assert [peer["lag"] for peer in document["validators"]] == [0, 13, None]
     assert document["diagnosis"] in text
 
 

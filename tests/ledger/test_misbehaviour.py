@@ -111,7 +111,9 @@ def test_the_same_vote_under_two_signatures_is_no_evidence() -> None:
     """Ed25519 lets a signer make many; a vote does not say something else by them."""
     again = replace(sign(vote(NOTARIZE)), signature=Signature(bytes(64)))
     both = MisbehaviourEvidence.of(GENESIS.digest, sign(vote(NOTARIZE)), again)
-    assert refused_at(verify_misbehaviour(both.encode(), GENESIS)) == "contradiction"
+    report = verify_misbehaviour(both.encode(), GENESIS)
+    assert refused_at(report) == "contradiction"
+    assert "say the same" in report.check("contradiction").reason
 
 
 @given(st.lists(st.tuples(st.sampled_from([A, B]), st.booleans()), min_size=1, max_size=4))
