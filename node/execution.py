@@ -35,20 +35,21 @@ def execute(
     held: gives the payloads of a block, in order; each was checked before this node voted or fetched it.
     cosign, cosignatures: what else goes into the transaction, see `ChainStore.commit`.
     """
-    view = Overlay(store)
     frontier = store.frontier()
     applied_blocks: list[Applied] = []
     checkpoints: list[Checkpoint] = []
-    for block in commit.blocks:
-        payloads = list(held(block.payloads))
-        bodies = {digest: claims for p in payloads for digest, claims in p.bodies.items()}
-        applied = apply_block(
-            view, block.height, block.timestamp_ms, [(p.payload.digest, p.statements) for p in payloads], bodies
-        )
-        view.extend(applied)
-        applied_blocks.append(applied)
-        if applied.entries:
-            frontier, _ = frontier.extend(entry.statement.digest for entry in applied.entries)
-            checkpoints.append(Checkpoint(origin=origin, size=frontier.size, root=frontier.root()))
+    with store.recorded() as recorded:
+        view = Overlay(recorded)
+        for block in commit.blocks:
+            payloads = list(held(block.payloads))
+            bodies = {digest: claims for p in payloads for digest, claims in p.bodies.items()}
+            applied = apply_block(
+                view, block.height, block.timestamp_ms, [(p.payload.digest, p.statements) for p in payloads], bodies
+            )
+            view.extend(applied)
+            applied_blocks.append(applied)
+            if applied.entries:
+                frontier, _ = frontier.extend(entry.statement.digest for entry in applied.entries)
+                checkpoints.append(Checkpoint(origin=origin, size=frontier.size, root=frontier.root()))
     store.commit(commit, applied_blocks, frontier, cosign=cosign, cosignatures=cosignatures)
     return Executed(applied=tuple(applied_blocks), checkpoints=tuple(checkpoints))

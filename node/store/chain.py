@@ -7,7 +7,8 @@ are kept as the bytes that arrived; entries only say where those are.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, TypeVar
@@ -47,8 +48,38 @@ class Cosigned:
     cosignature: NoteSignature
 
 
+class Recorded:
+    """The LedgerView that execution asks, three times for every statement: so it is one snapshot for a whole block."""
+
+    def __init__(self, view: View, recent: RecentKeys, size: int) -> None:
+        self._view = view
+        self._recent = recent
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        """Leaves."""
+        return self._size
+
+    def index_of_statement(self, digest: Digest) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.STATEMENT, digest))
+        return self._view.index_of_statement(digest, runs=runs)
+
+    def index_of_signed(self, signed_digest: Digest) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.SIGNED, signed_digest))
+        return self._view.index_of_signed(signed_digest, runs=runs)
+
+    def index_of_client_ref(self, issuer: str, client_ref: str) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.CLIENT_REF, client_ref_key(issuer, client_ref)))
+        return self._view.index_of_client_ref(issuer, client_ref, runs=runs)
+
+    def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.CATALOGUE, catalogue_key(issuer, root)))
+        return self._view.index_of_catalogue(issuer, root, runs=runs)
+
+
 class ChainStore:
-    """The one writer of a node's chain and ledger; also the LedgerView that execution asks."""
+    """The one writer of a node's chain and ledger."""
 
     def __init__(self, environment: WriterEnvironment, genesis: Genesis) -> None:
         self._env = environment
@@ -219,32 +250,22 @@ class ChainStore:
                 blocks=tuple(view.block(at) for at in range(height, last + 1)), finalization=finalization
             )  # fmt: skip
 
-    # ---- what execution asks (LedgerView) ----------------------------------------------------------------------------
+    # ---- what is on record ---------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
         """Leaves."""
         return self._size
 
+    @contextmanager
+    def recorded(self) -> Iterator[Recorded]:
+        """What is on record, as of one snapshot: keep it short, and write nothing meanwhile."""
+        with self._env.read() as txn:
+            yield Recorded(self._view(txn), self._recent, self._size)
+
     def index_of_statement(self, digest: Digest) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.STATEMENT, digest))
-        with self._env.read() as txn:
-            return self._view(txn).index_of_statement(digest, runs=runs)
-
-    def index_of_signed(self, signed_digest: Digest) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.SIGNED, signed_digest))
-        with self._env.read() as txn:
-            return self._view(txn).index_of_signed(signed_digest, runs=runs)
-
-    def index_of_client_ref(self, issuer: str, client_ref: str) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.CLIENT_REF, client_ref_key(issuer, client_ref)))
-        with self._env.read() as txn:
-            return self._view(txn).index_of_client_ref(issuer, client_ref, runs=runs)
-
-    def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.CATALOGUE, catalogue_key(issuer, root)))
-        with self._env.read() as txn:
-            return self._view(txn).index_of_catalogue(issuer, root, runs=runs)
+        with self.recorded() as recorded:
+            return recorded.index_of_statement(digest)
 
     def receipt(self, statement: Digest) -> Receipt | None:
         """What became of a statement: recorded where it is in the log, else its latest refusal."""

@@ -103,10 +103,11 @@ class Index:
         """
         assert len(key) == KEY_BYTES, "a row key is 16 bytes"
         low = key + start[0].to_bytes(6, "big") + start[1].to_bytes(2, "big")
-        sources = [self._scan(txn, self._table, b"", low)]
+        rows = self._scan(txn, self._table, b"", low)
         if runs:
-            sources += [self._scan(txn, self._runs, number, low) for number in self._run_numbers(txn)]
-        for found, _ in groupby(heapq.merge(*sources)):  # a row being in a run and in the table is one row
+            sources = [rows, *(self._scan(txn, self._runs, number, low) for number in self._run_numbers(txn))]
+            rows = (found for found, _ in groupby(heapq.merge(*sources)))  # in a run and in the table, it is one row
+        for found in rows:
             yield int.from_bytes(found[16:22], "big"), int.from_bytes(found[22:], "big")
 
     def _run_numbers(self, txn: lmdb.Transaction) -> list[bytes]:
@@ -364,4 +365,5 @@ class RecentKeys:
     def may_hold(self, key: bytes) -> bool:
         one = int.from_bytes(key[:4], "big") & self._MASK
         two = int.from_bytes(key[4:8], "big") & self._MASK
-        return any(marks[one] and marks[two] for marks in self._generations)
+        newer, older = self._generations
+        return bool((newer[one] and newer[two]) or (older[one] and older[two]))

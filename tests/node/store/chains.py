@@ -170,9 +170,12 @@ class ChainMaker:
 
     def prepare(self, *blocks: Sequence[Sequence[bytes]]) -> Prepared:
         """blocks: for each its payloads, for each payload its statements."""
+        with self.store.recorded() as recorded:
+            return self._prepare(Overlay(recorded), blocks)
+
+    def _prepare(self, view: Overlay, blocks: Sequence[Sequence[Sequence[bytes]]]) -> Prepared:
         head = self.store.head()
         parent, frontier = head.block, self.store.frontier()
-        view = Overlay(self.store)
         payloads: list[Payload] = []
         made: list[Block] = []
         applied: list[Applied] = []

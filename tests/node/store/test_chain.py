@@ -141,19 +141,20 @@ def test_payloads_wait_in_order_of_arrival_until_they_are_committed(store: Chain
 def test_a_commit_is_found_by_every_name_of_its_statements(store: ChainStore, maker: ChainMaker) -> None:
     raws = [statement(n) for n in range(5)]
     (applied,) = maker.commit([raws[:3], raws[3:]])
-    for index, raw in enumerate(raws):
-        parsed = parse_statement(raw)
-        assert store.index_of_statement(parsed.digest) == index
-        assert store.index_of_signed(parsed.signed_digest) == index
-        assert store.index_of_client_ref("label", f"ref-{index}") == index
-        assert store.entry_position(index) == (1, applied.block_time_ms)
-        # The index keeps 15 bytes of a digest: the rest is compared with what is found.
-        assert store.index_of_statement(Digest(parsed.digest[:15] + bytes(17))) is None
-        assert store.index_of_signed(Digest(parsed.signed_digest[:15] + bytes(17))) is None
-    assert store.index_of_statement(Digest(bytes(32))) is None
-    assert store.index_of_signed(Digest(bytes(32))) is None
-    assert store.index_of_client_ref("society", "ref-0") is None
-    assert store.index_of_client_ref("label", "ref-9") is None
+    with store.recorded() as recorded:
+        for index, raw in enumerate(raws):
+            parsed = parse_statement(raw)
+            assert recorded.index_of_statement(parsed.digest) == index
+            assert recorded.index_of_signed(parsed.signed_digest) == index
+            assert recorded.index_of_client_ref("label", f"ref-{index}") == index
+            assert store.entry_position(index) == (1, applied.block_time_ms)
+            # The index keeps 15 bytes of a digest: the rest is compared with what is found.
+            assert recorded.index_of_statement(Digest(parsed.digest[:15] + bytes(17))) is None
+            assert recorded.index_of_signed(Digest(parsed.signed_digest[:15] + bytes(17))) is None
+        assert recorded.index_of_statement(Digest(bytes(32))) is None
+        assert recorded.index_of_signed(Digest(bytes(32))) is None
+        assert recorded.index_of_client_ref("society", "ref-0") is None
+        assert recorded.index_of_client_ref("label", "ref-9") is None
     assert (store.size, store.head().claims, store.head().block.height) == (5, 5, 1)
 
 
@@ -162,9 +163,10 @@ def test_a_catalogue_is_found_by_its_root_and_counts_its_claims(store: ChainStor
     raw = maker.catalogue(0, 300)
     maker.commit([[raw]])
     root = build_catalogue(claim(n).encode() for n in range(300)).header.root
-    assert store.index_of_catalogue("label", root) == 1
-    assert store.index_of_catalogue("society", root) is None
-    assert store.index_of_catalogue("label", Digest(bytes(32))) is None
+    with store.recorded() as recorded:
+        assert recorded.index_of_catalogue("label", root) == 1
+        assert recorded.index_of_catalogue("society", root) is None
+        assert recorded.index_of_catalogue("label", Digest(bytes(32))) is None
     assert store.head().claims == 301
 
 
