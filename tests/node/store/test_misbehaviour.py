@@ -70,6 +70,7 @@ def listed(store: ChainStore, limit: int = 1_000) -> list[MisbehaviourEvidence]:
         if not page:
             return [parse_misbehaviour(data) for data in found]
         assert len(more) == limit
+        assert len(found) <= 1_000, "pages that never end"
 
 
 def count(store: ChainStore) -> int:
