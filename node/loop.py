@@ -14,7 +14,7 @@ from typing import Protocol, assert_never
 import trio
 
 from consensus.engine import Engine
-from consensus.errors import InvalidSignature, MalformedMessage, PeerError
+from consensus.errors import PeerError
 from consensus.events import (
     Broadcast,
     Commit,
@@ -35,13 +35,13 @@ from consensus.events import (
 )
 from consensus.messages import BLOCKS_MAX, Message
 from consensus.types import Digest, ValidatorIndex
-from ledger.ed25519 import verify_strict
 from ledger.genesis import Genesis
 from ledger.misbehaviour import MisbehaviourEvidence
 from ledger.payload import build_payload, parse_payload
 from ledger.statement import Statement
 from node.cosigning import Cosigning
 from node.execution import Executed, execute
+from node.greetings import Greetings
 from node.mempool import Mempool
 from node.network.values import FRAME_BYTES_MAX, StreamClass
 from node.rpc.types import OnResult, SubmissionResult, SubmissionState
@@ -61,18 +61,6 @@ CHAIN_BYTES_MAX = 192 * 1024
 """A Chain answer fits one consensus frame with room to spare."""
 REJECTIONS_LOGGED_PER_PEER = 20
 """Rejected messages logged per peer and start; the rest is only counted, so that a peer cannot fill the disk."""
-
-
-class OldStart(PeerError):
-    """A member greets with an older start of its node than before. known, got: boot generations."""
-
-    def __init__(self, member: str, known: int, got: int) -> None:
-        super().__init__(
-            f"{member} greets as start {got} after start {known}: an older state was restored there, or two processes "
-            "share its key; its operator must look"
-        )
-        self.known = known
-        self.got = got
 
 
 class Outbox(Protocol):
@@ -124,8 +112,6 @@ class Loop:
         self._clock = clock
         self._fetch = fetch
         self._publish = publish
-        self._version = version
-        self._boot_generation = boot_generation
         self._payloads_cut = 0
         self._held: OrderedDict[Digest, HeldPayload] = OrderedDict()
         self._held_bytes = 0
@@ -136,7 +122,16 @@ class Loop:
         """Whether the voting state is marked as not to be trusted, on disk."""
         self._wake = trio.Event()
         self.rejected: Counter[str] = Counter()
-        self.generations: dict[str, int] = {}
+        self.greetings = Greetings(
+            genesis=genesis,
+            signer=signer,
+            voting=voting,
+            boot_generation=boot_generation,
+            version=version,
+            send=self._send,
+            is_doubting=lambda: self._recovering,
+        )
+        self.generations = self.greetings.generations
         self.cosigning = Cosigning(
             genesis=genesis,
             store=store,
@@ -168,7 +163,7 @@ class Loop:
                     for cosignature in self.cosigning.answer(message):
                         self._outbox.send_consensus(sender, encode(cosignature))
                 case Hello():
-                    self._greeted(sender, message)
+                    self.greetings.received(sender, message)
                 case _:
                     self.step(Received(sender=self._index[sender], message=message))
         except PeerError as error:
@@ -186,7 +181,7 @@ class Loop:
     def connected(self, member: str) -> None:
         """A peer can be reached (again): says who we are and where we stand, so that whoever is behind finds out."""
         head = self.store.head()
-        self._send(member, self.signer.hello(self._boot_generation, head.block.height, self._version))
+        self._send(member, self.greetings.own(head.block.height))
         if head.finalization is not None:
             self._send(member, head.finalization)
         self.step(Connected(peer=self._index[member]))
@@ -334,7 +329,7 @@ class Loop:
             epoch=self.genesis.committee().epoch,
             author=self.signer.index,
             # Unique over restarts: the boot generation strictly increases.
-            sequence=(self._boot_generation << 32) | self._payloads_cut,
+            sequence=(self.greetings.generation << 32) | self._payloads_cut,
             created_ms=self._clock.wall_ms(),
         )
         payload = self.signer.payload(unsigned)
@@ -410,18 +405,6 @@ class Loop:
     def _broadcast(self, message: Message | Cosignature | CosignatureRequest) -> None:
         for frame in encode_within(message, CONSENSUS_BYTES_MAX):
             self._outbox.broadcast_consensus(frame)
-
-    def _greeted(self, sender: str, hello: Hello) -> None:
-        member = self.genesis.member(sender)
-        assert member is not None, "the network lets only members in"
-        if hello.consortium != self.genesis.digest:
-            raise MalformedMessage("hello", "consortium", "the digest of the same genesis")
-        if not verify_strict(member.keys.consensus, hello.signing_bytes(), hello.signature):
-            raise InvalidSignature(sender, "its greeting")
-        known = self.generations.get(sender, 0)
-        self.generations[sender] = max(known, hello.boot_generation)
-        if hello.boot_generation < known:
-            raise OldStart(sender, known, hello.boot_generation)
 
     def reject(self, sender: str, error: PeerError) -> None:
         """Counts and, within bounds, logs a message that no correct peer sends.

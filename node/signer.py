@@ -77,10 +77,11 @@ class Signer:
             ),
         )
 
-    def hello(self, boot_generation: int, height: Height, version: str) -> Hello:
+    def hello(self, boot_generation: int, start: bytes, height: Height, version: str) -> Hello:
         unsigned = Hello(
             consortium=self.genesis.digest,
             boot_generation=boot_generation,
+            start=start,
             height=height,
             version=version,
             signature=Signature(bytes(64)),
@@ -88,6 +89,7 @@ class Signer:
         return Hello(
             consortium=unsigned.consortium,
             boot_generation=boot_generation,
+            start=start,
             height=height,
             version=version,
             signature=self._consensus(unsigned.signing_bytes()),

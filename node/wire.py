@@ -46,6 +46,7 @@ FETCH_DIGESTS_MAX = 32
 LINE_BYTES_MAX = 512
 """A note signature line: a name, a key id and 72 bytes of signature in base64."""
 VERSION_BYTES_MAX = 64
+START_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +68,20 @@ class CosignatureRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """First message on a connection. boot_generation: signed count of this node's starts (design D4)."""
+    """First message on a connection. boot_generation: signed count of this node's starts (design D4).
+
+    start: START_BYTES random bytes, new with every start: two processes of one count are told apart by it.
+    """
 
     consortium: Digest
     boot_generation: int
+    start: bytes
     height: Height
     version: str
     signature: Signature
 
     def signing_bytes(self) -> bytes:
-        return b"stretto/hello/v1" + self.consortium + self.boot_generation.to_bytes(8, "big")
+        return b"stretto/hello/v1" + self.consortium + self.boot_generation.to_bytes(8, "big") + self.start
 
 
 NodeMessage = Message | Cosignature | CosignatureRequest | Hello
@@ -214,6 +219,7 @@ def _to_wire(message: NodeMessage) -> pb.PeerMessage:  # noqa: PLR0911, PLR0912 
                 hello=pb.PeerHello(
                     consortium=message.consortium,
                     boot_generation=message.boot_generation,
+                    start=message.start,
                     height=message.height,
                     version=message.version,
                     signature=message.signature,
@@ -281,9 +287,12 @@ def _hello_from_wire(wire: pb.PeerHello) -> Hello:
         raise MalformedMessage("hello", "version", f"at most {VERSION_BYTES_MAX} bytes")
     if len(wire.signature) != 64:
         raise MalformedMessage("hello", "signature", f"64 bytes, got {len(wire.signature)}")
+    if len(wire.start) != START_BYTES:
+        raise MalformedMessage("hello", "start", f"{START_BYTES} bytes, got {len(wire.start)}")
     return Hello(
         consortium=_digest("hello", "consortium", wire.consortium),
         boot_generation=wire.boot_generation,
+        start=wire.start,
         height=Height(wire.height),
         version=wire.version,
         signature=Signature(wire.signature),

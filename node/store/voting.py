@@ -98,6 +98,15 @@ class VotingStore:
         """Whether the votes kept here are all that this validator cast (design D4). False outlives a restart."""
         self._env.write(lambda txn: txn.put(_TRUSTED_KEY, _U64.pack(trusted), db=self._meta))
 
+    def doubt(self, generation: int) -> None:
+        """Not to be trusted any more, and the next start is numbered above `generation`: both on disk at once."""
+
+        def work(txn: lmdb.Transaction) -> None:
+            txn.put(_TRUSTED_KEY, _U64.pack(False), db=self._meta)
+            txn.put(_GENERATION_KEY, _U64.pack(max(generation, self._number(txn, _GENERATION_KEY))), db=self._meta)
+
+        self._env.write(work)
+
     def persist(self, state: Persist) -> None:
         """Writes votes, blocks and certificates durably; what is there already is left as it is.
 

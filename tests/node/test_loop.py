@@ -58,18 +58,19 @@ def signed_vote(member: str, vote: Vote) -> SignedVote:
     return SignedVote(vote=vote, voter=ValidatorIndex(MEMBERS.index(member)), signature=Signature(signature))
 
 
-def hello(member: str, *, generation: int = 1, consortium: Digest = GENESIS.digest, signer: str = "") -> Hello:
+def hello(
+    member: str, *, generation: int = 1, start: bytes = bytes(16), consortium: Digest = GENESIS.digest, signer: str = ""
+) -> Hello:
     bare = Hello(
         consortium=consortium,
         boot_generation=generation,
+        start=start,
         height=Height(0),
         version="1",
         signature=Signature(bytes(64)),
     )
     signature = Signature(key(signer or member, "consensus").sign(bare.signing_bytes()))
-    return Hello(
-        consortium=consortium, boot_generation=generation, height=Height(0), version="1", signature=signature
-    )  # fmt: skip
+    return replace(bare, signature=signature)
 
 
 # ---- strictly in order -----------------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ def test_vote_is_the_same_after_a_crash_between_writing_and_sending(tmp_path: Pa
         b"",
         b"\xff" * 50,
         encode(hello("label", consortium=Digest(b"\x01" * 32))),
-        encode(hello("label", signer="court")),
+        encode(hello("label", signer="society")),
         encode(SignedVote(vote=nullify(Epoch(0), View(1)), voter=ValidatorIndex(0), signature=Signature(bytes(64)))),
         encode(SignedVote(vote=nullify(Epoch(7), View(1)), voter=ValidatorIndex(0), signature=Signature(bytes(64)))),
         encode(SignedVote(vote=nullify(Epoch(0), View(1)), voter=ValidatorIndex(99), signature=Signature(bytes(64)))),

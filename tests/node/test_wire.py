@@ -155,6 +155,7 @@ messages: st.SearchStrategy[NodeMessage] = st.one_of(
         Hello,
         consortium=digests,
         boot_generation=u64,
+        start=of_bytes(16),
         height=u64.map(Height),
         version=st.text(max_size=16),
         signature=signatures,
@@ -249,6 +250,7 @@ def a_cosignature(**changes: object) -> pb.PeerCosignature:
 def a_hello(**changes: object) -> pb.PeerHello:
     fields: dict[str, object] = {
         "consortium": bytes(32), "boot_generation": 1, "height": 0, "version": "1", "signature": bytes(64),
+        "start": bytes(16),
     }  # fmt: skip
     return pb.PeerHello(**(fields | changes))
 
@@ -319,6 +321,7 @@ def test_message_at_its_bounds_is_taken(message: pb.PeerMessage) -> None:
         (pb.PeerMessage(cosignature=a_cosignature(log_line=b"\xff\n")), "text"),
         (pb.PeerMessage(hello=a_hello(consortium=b"")), "consortium"),
         (pb.PeerMessage(hello=a_hello(signature=bytes(65))), "signature"),
+        (pb.PeerMessage(hello=a_hello(start=bytes(15))), "start"),
         (pb.PeerMessage(hello=a_hello(version="v" * (VERSION_BYTES_MAX + 1))), "version"),
         (pb.PeerMessage(hello=a_hello(version="é" * (VERSION_BYTES_MAX // 2 + 1))), "version"),
     ],
