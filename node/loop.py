@@ -63,6 +63,10 @@ REJECTIONS_LOGGED_PER_PEER = 20
 """Rejected messages logged per peer and start; the rest is only counted, so that a peer cannot fill the disk."""
 
 
+EVENTS_WAITING_MAX = 1024
+"""Before consensus starts; peers repeat what is dropped."""
+
+
 class Outbox(Protocol):
     """What the loop needs of the network. Both never block; a full queue drops, and consensus repeats itself."""
 
@@ -98,7 +102,9 @@ class Loop:
         fetch: Callable[[Iterable[Digest], Sequence[str]], None],
         publish: Callable[[bytes], None],
         version: str,
+        hear_first: int = 0,
     ) -> None:
+        """hear_first: how many others must have greeted before consensus starts; see `start`."""
         self.genesis = genesis
         self.store = store
         self.voting = voting
@@ -121,6 +127,10 @@ class Loop:
         self._doubted = self._recovering
         """Whether the voting state is marked as not to be trusted, on disk."""
         self._wake = trio.Event()
+        self._hear_first = hear_first
+        self._greeted_by: set[str] = set()
+        self._waiting: list[Event] | None = [] if hear_first else None
+        """Events since the start of a node that has not heard from enough others; None once consensus runs."""
         self.rejected: Counter[str] = Counter()
         self.greetings = Greetings(
             genesis=genesis,
@@ -144,13 +154,24 @@ class Loop:
     # ---- what comes in -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Takes up where the last run stopped: payloads stored and not ordered, checkpoints not complete."""
+        """Takes up where the last run stopped: payloads stored and not ordered, checkpoints not complete.
+
+        Not before `hear_first` others have greeted, each having said before what is final: alone it could make nothing
+        final anyway, and a node whose folder was put back to an older state without anybody's knowledge would give up
+        views in which it voted before. So it first hears that they are over.
+        """
+        if self._waiting is not None and len(self._greeted_by) < self._hear_first:
+            return
+        waiting, self._waiting = self._waiting or [], None
         self.step(self._tick_event())
         pending = self.store.pending_payloads()
         if pending:
             self.step(PayloadsHeld(digests=tuple(pending), order=True))
         if not self._recovering:
             self.cosigning.resume()
+        for event in waiting:
+            self.step(event)
+        self._wake.set()
 
     def frame(self, sender: str, frame: bytes) -> None:
         """A consensus frame from a member, identity proved by the transport. Never raises on what a peer sent."""
@@ -164,6 +185,9 @@ class Loop:
                         self._outbox.send_consensus(sender, encode(cosignature))
                 case Hello():
                     self.greetings.received(sender, message)
+                    self._greeted_by.add(sender)
+                    if self._waiting is not None:
+                        self.start()
                 case _:
                     self.step(Received(sender=self._index[sender], message=message))
         except PeerError as error:
@@ -181,9 +205,10 @@ class Loop:
     def connected(self, member: str) -> None:
         """A peer can be reached (again): says who we are and where we stand, so that whoever is behind finds out."""
         head = self.store.head()
-        self._send(member, self.greetings.own(head.block.height))
         if head.finalization is not None:
             self._send(member, head.finalization)
+        # After it: who was greeted knows what is final here (see `start`).
+        self._send(member, self.greetings.own(head.block.height))
         self.step(Connected(peer=self._index[member]))
 
     def held(self, payload: HeldPayload, *, order: bool = True) -> None:
@@ -196,7 +221,8 @@ class Loop:
         now = self._clock.monotonic_ms()
         self._cut(now)
         self.cosigning.tick(now)
-        if self.engine.deadline_ms is not None and now >= self.engine.deadline_ms:
+        due_ms = self._engine_due_ms()
+        if due_ms is not None and now >= due_ms:
             self.step(self._tick_event())
 
     def accept(self, statement: Statement, body: tuple[bytes, ...], on_result: OnResult) -> None:
@@ -218,8 +244,11 @@ class Loop:
 
     def due_ms(self) -> int | None:
         """Monotonic time at which `tick` is wanted next."""
-        dues = (self.engine.deadline_ms, self.mempool.cut_due_ms(), self.cosigning.due_ms())
+        dues = (self._engine_due_ms(), self.mempool.cut_due_ms(), self.cosigning.due_ms())
         return min((due for due in dues if due is not None), default=None)
+
+    def _engine_due_ms(self) -> int | None:
+        return self.engine.deadline_ms if self._waiting is None else None
 
     async def run_timers(self) -> None:
         """Calls `tick` when due, for ever."""
@@ -236,6 +265,10 @@ class Loop:
 
     def step(self, event: Event) -> None:
         """One event and everything that follows from it."""
+        if self._waiting is not None:
+            if len(self._waiting) < EVENTS_WAITING_MAX or not isinstance(event, Received):
+                self._waiting.append(event)
+            return
         before = self.engine.deadline_ms
         events = deque([event])
         if not isinstance(event, Tick):

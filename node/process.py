@@ -190,6 +190,7 @@ class _Node:
             fetch=self._fetch,
             publish=self._publish,
             version=version("stretto"),
+            hear_first=self.genesis.quorum - 1,
         )
         self.acquirer = Acquirer(
             genesis=self.genesis,

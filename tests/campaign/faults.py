@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from datetime import datetime
 from functools import partial
 
 from node.devnet import DevnetNode, NodeEnded
@@ -21,7 +23,7 @@ from tests.campaign.proxy import CUT, PASS, STALL
 
 GAP_WINDOW_S = 3.0
 """After a fault, so long the load is watched for its longest silence."""
-NOTICED = re.compile("holds? our key|shares? (its|our) key|in our name|without voting|as start [0-9]+ after")
+NOTICED = re.compile("shares? (it|its key),|under our own key|look for a twin")
 """What a node says that noticed a second process with a member's key."""
 
 
@@ -228,14 +230,18 @@ def data_lost(scene: Scene) -> Seen:
     shutil.rmtree(field[victim].config.directory / "data")
     mark = field.log_mark(victim)
     up = field.start(victim)
-    if not field.logged(victim, "no voting state here", mark):
+    doubts = field.logged(victim, "no voting state here", mark)
+    if not doubts:
         raise Expectation(f"{victim} did not notice that its votes are gone")
-    begun = time.monotonic()
-    until(lambda: field.logged(victim, "votes again", mark), f"{victim} to vote again", 30)
-    votes = time.monotonic() - begun
+    votes_again = until(lambda: field.logged(victim, "this node votes again", mark), f"{victim} to vote again", 30)
+    votes = (_time_of(votes_again[0]) - _time_of(doubts[0])).total_seconds()
     _back_at_work(scene, victim)
     what = f"data folder of {victim} removed; up after {up:.1f} s, it followed without voting"
-    return Seen(what=f"{what} and voted again {votes:.1f} s later")
+    return Seen(what=f"{what} and voted again {votes:.1f} s after its start")
+
+
+def _time_of(line: str) -> datetime:
+    return datetime.fromisoformat(json.loads(line)["time"])
 
 
 def rolled_back(scene: Scene, times: int = 3) -> Seen:

@@ -136,6 +136,7 @@ class Bench:
         fetch: Callable[[Iterable[Digest], Sequence[str]], None] | None = None,
         store: type[ChainStore] = ChainStore,
         genesis: Genesis = GENESIS,
+        hear_first: int = 0,
     ) -> None:
         self.config = config
         self.clock = FakeClock() if clock is None else clock
@@ -159,6 +160,7 @@ class Bench:
             fetch=fetch or self._fetch,
             publish=self.published.append,
             version="0.0.0-test",
+            hear_first=hear_first,
         )
 
     def _fetch(self, digests: Iterable[Digest], holders: Sequence[str]) -> None:

@@ -269,10 +269,10 @@ def test_peer_that_connects_is_greeted_and_told_where_we_stand(town: Town) -> No
     said.clear()
     town["court"].loop.connected("label")
     sent = [decode(frame) for to, frame in said if to == "label"]
-    assert isinstance(sent[0], Hello)
-    assert sent[0].height == town["court"].store.head().block.height
-    assert isinstance(sent[1], Certificate)
-    assert sent[1].vote.kind is VoteKind.FINALIZE
+    assert isinstance(sent[0], Certificate), "what is final comes first: who is greeted may rely on having it"
+    assert sent[0].vote.kind is VoteKind.FINALIZE
+    assert isinstance(sent[1], Hello)
+    assert sent[1].height == town["court"].store.head().block.height
 
 
 def test_two_contradicting_votes_are_reported_once(node: Bench, caplog: pytest.LogCaptureFixture) -> None:
