@@ -34,6 +34,7 @@ from consensus.events import (
     Tick,
 )
 from consensus.messages import BLOCKS_MAX, Message
+from consensus.sync import CHAIN_BLOCKS_MAX
 from consensus.types import Digest, ValidatorIndex
 from ledger.genesis import Genesis
 from ledger.misbehaviour import MisbehaviourEvidence
@@ -338,16 +339,15 @@ class Loop:
             self._fetch(missing, [self._members[i] for i in wanted.holders])
 
     def _send_chain(self, request: SendChain) -> None:
-        limit = BLOCKS_MAX
-        while limit:
+        # More than BLOCKS_MAX only where so many in a row became final by one descendant's finalization.
+        for limit in (BLOCKS_MAX, CHAIN_BLOCKS_MAX, *(BLOCKS_MAX >> n for n in range(1, BLOCKS_MAX.bit_length()))):
             chain = self.store.blocks_from(request.from_height, limit)
             if chain is None:
-                return
+                continue
             frame = encode(chain)
             if len(frame) <= CHAIN_BYTES_MAX:
                 self._outbox.send_consensus(self._members[request.to], frame)
                 return
-            limit //= 2
 
     # ---- payloads ----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from google.protobuf.message import DecodeError
 
 from consensus.errors import MalformedMessage
 from consensus.messages import (
-    BLOCKS_MAX,
     CERTIFICATES_MAX,
     NULLIFICATIONS_MAX,
     BlockReply,
@@ -25,6 +24,7 @@ from consensus.messages import (
     ViewReply,
     ViewRequest,
 )
+from consensus.sync import CHAIN_BLOCKS_MAX
 from consensus.types import (
     Block,
     Certificate,
@@ -321,8 +321,8 @@ def _from_wire(wire: pb.PeerMessage) -> NodeMessage:  # noqa: PLR0911, PLR0912  
         case "chain_request":
             return ChainRequest(from_height=Height(wire.chain_request))
         case "chain":
-            if not 1 <= len(wire.chain.blocks) <= BLOCKS_MAX:
-                raise MalformedMessage("chain", "blocks", f"1 to {BLOCKS_MAX}, got {len(wire.chain.blocks)}")
+            if not 1 <= len(wire.chain.blocks) <= CHAIN_BLOCKS_MAX:
+                raise MalformedMessage("chain", "blocks", f"1 to {CHAIN_BLOCKS_MAX}, got {len(wire.chain.blocks)}")
             return Chain(
                 blocks=tuple(Block.decode(b) for b in wire.chain.blocks),
                 finalization=Certificate.decode(wire.chain.finalization),

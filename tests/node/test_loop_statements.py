@@ -260,6 +260,20 @@ def test_peer_that_lags_gets_the_chain_in_frames_that_fit(town: Town, monkeypatc
     assert court.said.consensus == [], "what is not there is not answered"
 
 
+def test_more_blocks_in_a_row_than_usual_are_sent_where_only_the_last_has_a_finalization(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many views may become final at once, by one descendant: a peer that lags then needs all of them together."""
+    results = town.submit("court", CONSORTIUM.statement(make_claim(1)))
+    town.run(lambda: results.last.ends, for_ms=60_000)
+    court = town["court"]
+    whole = court.store.blocks_from(1, 64)
+    monkeypatch.setattr(court.store, "blocks_from", lambda height, limit: whole if limit > 64 else None)
+    court.said.consensus.clear()
+    court.loop._send_chain(module.SendChain(to=ValidatorIndex(3), from_height=Height(1)))
+    assert [decode(frame) for _, frame in court.said.consensus] == [whole]
+
+
 def test_idle_loop_asks_for_no_time_soon(town: Town) -> None:
     """Quiet means quiet: no timer within the minute, no frame (design D4)."""
     town.submit("court", CONSORTIUM.statement(make_claim(1)))

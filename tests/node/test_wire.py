@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from consensus.errors import MalformedMessage
 from consensus.messages import (
-    BLOCKS_MAX,
     CERTIFICATES_MAX,
     NULLIFICATIONS_MAX,
     BlockReply,
@@ -25,6 +24,7 @@ from consensus.messages import (
     ViewReply,
     ViewRequest,
 )
+from consensus.sync import CHAIN_BLOCKS_MAX
 from consensus.types import (
     VALIDATORS_MAX,
     ZERO_DIGEST,
@@ -269,7 +269,7 @@ def some_certificates(count: int) -> pb.PeerCertificates:
         pb.PeerMessage(vote=a_vote()),
         pb.PeerMessage(proposal=a_proposal(nullifications=[A_CERTIFICATE.encode()] * NULLIFICATIONS_MAX)),
         pb.PeerMessage(certificates=some_certificates(CERTIFICATES_MAX)),
-        pb.PeerMessage(chain=a_chain(BLOCKS_MAX)),
+        pb.PeerMessage(chain=a_chain(CHAIN_BLOCKS_MAX)),
         pb.PeerMessage(cosignature=a_cosignature()),
         pb.PeerMessage(hello=a_hello(version="v" * VERSION_BYTES_MAX)),
     ],
@@ -307,7 +307,7 @@ def test_message_at_its_bounds_is_taken(message: pb.PeerMessage) -> None:
         (pb.PeerMessage(block_request=bytes(33)), "digest"),
         (pb.PeerMessage(block_reply=b"x"), "length"),
         (pb.PeerMessage(chain=a_chain(0)), "blocks"),
-        (pb.PeerMessage(chain=a_chain(BLOCKS_MAX + 1)), "blocks"),
+        (pb.PeerMessage(chain=a_chain(CHAIN_BLOCKS_MAX + 1)), "blocks"),
         (pb.PeerMessage(chain=pb.PeerChain(blocks=[A_BLOCK.encode()])), "length"),
         (pb.PeerMessage(view_request=bytes(15)), "nonce"),
         (pb.PeerMessage(view_reply=pb.PeerViewReply(nonce=bytes(17))), "nonce"),
