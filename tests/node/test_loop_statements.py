@@ -268,7 +268,7 @@ def test_more_blocks_in_a_row_than_usual_are_sent_where_only_the_last_has_a_fina
     town.run(lambda: results.last.ends, for_ms=60_000)
     court = town["court"]
     whole = court.store.blocks_from(1, 64)
-    monkeypatch.setattr(court.store, "blocks_from", lambda height, limit: whole if limit > 64 else None)
+    monkeypatch.setattr(court.store, "blocks_from", lambda _height, limit: whole if limit > 64 else None)
     court.said.consensus.clear()
     court.loop._send_chain(module.SendChain(to=ValidatorIndex(3), from_height=Height(1)))
     assert [decode(frame) for _, frame in court.said.consensus] == [whole]
