@@ -73,6 +73,8 @@ def check_key_name(name: str) -> None:
     """Raises: MalformedMessage unless `name` may name a key: non-empty, no space, no plus, no control character."""
     if not 1 <= len(name) <= NAME_CHARACTERS_MAX:
         raise MalformedMessage("note", "key name", f"1 to {NAME_CHARACTERS_MAX} characters, got {len(name)}")
+    if name.isascii() and name.isprintable() and not (" " in name or "+" in name):
+        return  # as almost every name: eight are checked for each cosignature, so not character by character
     if any(c.isspace() or c == "+" or c < " " or "\ud800" <= c <= "\udfff" for c in name):
         raise MalformedMessage("note", "key name", "no space, plus, control character or surrogate")
 
@@ -165,6 +167,8 @@ def _decode_text(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedMessage("note", "text", f"UTF-8, got byte 0x{data[error.start]:02x} at {error.start}") from None
+    if text.replace("\n", "").isprintable():
+        return text  # as almost every note: a text without control characters need not be walked over
     if any(c < "\x20" and c != "\n" for c in text):
         raise MalformedMessage("note", "text", "no ASCII control character but newline")
     return text

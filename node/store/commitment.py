@@ -98,6 +98,7 @@ class Commitment:
         entries = iter(applied.entries)
         places = self._places(block)
         records: list[tuple[bytes, bytes]] = []
+        claims = self._counters.claims
         for receipt, place in zip_longest(applied.receipts, places):
             if place is None or receipt is None:
                 raise StoreMisused(self._path, f"block {block.height} with other than one receipt for each statement")
@@ -109,11 +110,12 @@ class Commitment:
                 raise StoreMisused(self._path, f"entries that do not continue the log at leaf {self._counters.size}")
             if place.raw != entry.statement.raw:
                 raise StoreMisused(self._path, f"leaf {entry.index}, whose statement is not where its receipt says")
-            records.append((key(entry.index), self._write_entry(entry, place)))
+            records.append((key(entry.index), self._write_entry(entry, place, claims)))
+            claims += len(entry.claims)
         if next(entries, None) is not None:
             raise StoreMisused(self._path, f"block {block.height} with more entries than recorded statements")
         self._append(self._tables.entries, records)
-        self._counters = replace(self._counters, size=self._counters.size + len(records))
+        self._counters = replace(self._counters, size=self._counters.size + len(records), claims=claims)
 
     def _places(self, block: Block) -> Iterator[_Place]:
         """Every statement of the block's payloads, in order; the payloads are no longer pending."""
@@ -129,14 +131,12 @@ class Commitment:
                 at = start + int.from_bytes(data[at:start], "big")
                 yield _Place(number, start, data[start:at])
 
-    def _write_entry(self, entry: Entry, place: _Place) -> bytes:
+    def _write_entry(self, entry: Entry, place: _Place, claims_before: int) -> bytes:
         """Writes what belongs to an entry; returns its record."""
         entry_rows(self._rows, entry)
         if isinstance(entry.statement.content, CatalogueHeader):
             self._write_catalogue(entry, entry.statement.content)
-        record = entry_record(entry, self._counters.claims, place.payload, place.offset)
-        self._counters = replace(self._counters, claims=self._counters.claims + len(entry.claims))
-        return record.encode()
+        return entry_record(entry, claims_before, place.payload, place.offset).encode()
 
     def _write_catalogue(self, entry: Entry, header: CatalogueHeader) -> None:
         """Marks to find its claims by; its blobs are no longer mere uploads."""

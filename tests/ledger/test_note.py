@@ -14,6 +14,7 @@ from ledger.note import (
     NoteSignature,
     SignatureType,
     VerifierKey,
+    check_key_name,
     check_note_signature,
     note_signature,
     parse_note,
@@ -183,3 +184,13 @@ def test_signature_line_without_newline_is_refused() -> None:
 def test_almost_a_verifier_key_is_refused(text: str, expected: str) -> None:
     with pytest.raises(MalformedMessage, match=expected):
         parse_verifier_key(text)
+
+
+@given(st.text(max_size=6))
+def test_key_names_are_judged_as_character_by_character(name: str) -> None:
+    forbidden = any(c.isspace() or c == "+" or c < " " or "\ud800" <= c <= "\udfff" for c in name)
+    if name and not forbidden:
+        check_key_name(name)
+        return
+    with pytest.raises(MalformedMessage, match="key name"):
+        check_key_name(name)
