@@ -53,7 +53,8 @@ class GrowingStore:
             if isinstance(statement.content, CatalogueHeader)
             for built in (bodies[statement.raw],)
         }
-        applied = apply_block(self.chain, block.height, block.timestamp_ms, [(payload.digest, parsed)], claims)
+        with self.chain.recorded() as recorded:
+            applied = apply_block(recorded, block.height, block.timestamp_ms, [(payload.digest, parsed)], claims)
         frontier, _ = self.chain.frontier().extend(entry.statement.digest for entry in applied.entries)
         self.chain.commit(Commit(blocks=(block,), finalization=_finalize(block)), [applied], frontier)
         if complete:
