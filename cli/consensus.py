@@ -195,7 +195,9 @@ def _print(status: NodeStatus, diagnosis: Diagnosis) -> None:
     live = status.live
     if live.consensus_running:
         top = _highest(status)
-        rows: list[tuple[object, ...]] = [(f"{status.member} (this node)", "-", live.view, top - live.view, "-", "-")]
+        rows: list[tuple[object, ...]] = [
+            (f"{status.member} (this node)", "-", live.view, top - live.view, live.boot_generation or "-", "-")
+        ]
         rows += [
             (
                 peer.member,
@@ -236,6 +238,7 @@ def _as_json(status: NodeStatus, diagnosis: Diagnosis) -> dict[str, Any]:
         "member": status.member,
         "consensus_running": live.consensus_running,
         "recovering": live.recovering,
+        "boot_generation": live.boot_generation,
         "view": live.view,
         "view_age_ms": live.view_age_ms,
         "leader": live.leader,

@@ -174,6 +174,7 @@ class Door:
             view_timeout_ms=VIEW_DELTAS * status.delta_ms,
             view_age_ms=round((now - self._view_seen[1]) * 1000),
             waiting_ms=round((now - self._final_seen[1]) * 1000),
+            boot_generation=loop.greetings.generation,
         )
 
 

@@ -120,6 +120,8 @@ class NodeLive:
     """Since this node entered the view."""
     waiting_ms: int = 0
     """How long work has waited here with nothing becoming final; 0 while nothing waits."""
+    boot_generation: int = 0
+    """Which start of the node process this is, counted from 1."""
 
 
 class Intake(Protocol):

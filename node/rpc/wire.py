@@ -77,6 +77,7 @@ def live_to_wire(live: NodeLive) -> pb.NodeStatusResponse:
         view_timeout_ms=live.view_timeout_ms,
         view_age_ms=live.view_age_ms,
         waiting_ms=live.waiting_ms,
+        boot_generation=live.boot_generation,
     )
 
 
@@ -106,4 +107,5 @@ def live_from_wire(message: pb.NodeStatusResponse) -> NodeLive:
         view_timeout_ms=message.view_timeout_ms,
         view_age_ms=message.view_age_ms,
         waiting_ms=message.waiting_ms,
+        boot_generation=message.boot_generation,
     )

@@ -53,6 +53,7 @@ def live(**changes: Any) -> NodeLive:
         "leader_timeout_ms": 450,
         "view_timeout_ms": 750,
         "view_age_ms": 120,
+        "boot_generation": 5,
     }
     return NodeLive(**(values | changes))
 
@@ -231,7 +232,7 @@ def test_a_stall_is_shown_with_everything_that_explains_it(stretto: Stretto, rea
         shown = ask(stretto, reader, "--json")
     assert ended.code == shown.code == Exit.REFUSED
     lines = [line.split() for line in ended.text.splitlines()]
-    assert ["court", "(this", "node)", "-", "41", "2", "-", "-"] in lines
+    assert ["court", "(this", "node)", "-", "41", "2", "5", "-"] in lines
     assert ["label", "yes", "43", "0", "7", "2"] in lines
     assert ["society", "NO", "30", "13", "-", "0"] in lines
     assert ["platform", "NO", "never", "heard", "-", "-", "0"] in lines

@@ -46,6 +46,7 @@ async def test_timers_and_quorum_are_those_of_the_genesis(door: Door) -> None:
     said, delta = door.status(), GENESIS.parameters.delta_ms
     assert (said.delta_ms, said.leader_timeout_ms, said.view_timeout_ms) == (delta, 3 * delta, 5 * delta)
     assert said.quorum == 3
+    assert said.boot_generation == 1, "its first start"
 
 
 async def test_peers_are_told_with_their_start_and_what_of_theirs_was_rejected(node: Bench, door: Door) -> None:

@@ -62,6 +62,7 @@ def test_result_survives_the_wire(result: SubmissionResult) -> None:
         view_timeout_ms=u64,
         view_age_ms=u64,
         waiting_ms=u64,
+        boot_generation=u64,
     )
 )
 def test_live_status_survives_the_wire(live: NodeLive) -> None:
