@@ -23,8 +23,12 @@ from tests.campaign.proxy import CUT, PASS, STALL
 
 GAP_WINDOW_S = 3.0
 """After a fault, so long the load is watched for its longest silence."""
-NOTICED = re.compile("shares? (it|its key),|under our own key|look for a twin")
+NOTICED = re.compile("two processes share|look for a twin")
 """What a node says that noticed a second process with a member's key."""
+
+CONNECTED = re.compile(r'"connected to ([a-z0-9-]+) ')
+TWINS_S = 25.0
+"""How long two processes with one key run beside each other at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +108,9 @@ def all_restarted(scene: Scene) -> Seen:
     scene.field.stop(*scene.field.members)
     seconds = scene.field.up()
     first = scene.load.until_more(1, 15)
-    return Seen(what=f"all stopped in order; up after {seconds:.1f} s, first final statement {first:.1f} s later")
+    what = f"all stopped in order; up after {seconds:.1f} s, first final statement {first:.1f} s later"
+    # gRPC prints a traceback for each stream under way that a stopping reader cancels.
+    return Seen(what=what, silent=frozenset(scene.field.members))
 
 
 def leader_killed_often(scene: Scene, times: int = 20) -> Seen:
@@ -303,26 +309,32 @@ def two_with_one_key(scene: Scene) -> Seen:
     twin = make_twin(field, victim)
     scene.witness.also(victim, twin.config.voting_path)
     scene.stack.callback(twin.stop, kill=True)
-    mark = field.log_mark(victim)
+    marks = {member: field.log_mark(member) for member in field.members}
     field.start(victim, wait=False)
     field.expect_end(victim)
     begun = time.monotonic()
     twin.start()
     load.until_more(20, 30, to=scene.others(victim))
-    time.sleep(12.0)
+    # Who is dialled by its peers keeps them, and the other never gets through: then neither hears of the other. A node
+    # that stops lets calls under way end first.
+    while time.monotonic() < begun + TWINS_S and not (_gone(field[victim]) or _gone(twin)):
+        time.sleep(0.2)
     end = time.monotonic()
     gap = load.longest_gap_s(begun, end)
-    logs = {victim: field.log_since(field[victim], mark), "its twin": field.log_since(twin, 0)}
+    logs = {victim: field.log_since(field[victim], marks[victim]), "its twin": field.log_since(twin, 0)}
     ended = [name for name, node in ((victim, field[victim]), ("its twin", twin)) if node.pid() is None or _gone(node)]
+    reached = sorted(set(CONNECTED.findall(logs["its twin"])))
     noticed = [name for name, text in logs.items() if NOTICED.search(text)]
-    told = [m for m in scene.others(victim) if NOTICED.search(field.log_since(field[m], 0))]
+    told = [m for m in scene.others(victim) if NOTICED.search(field.log_since(field[m], marks[m]))]
     twin.stop(kill=True)
     field.stop(victim)
     field.start(victim)
     _back_at_work(scene, victim)
+    names = [", ".join(some) for some in (reached, noticed, told, ended)]
     what = (
-        f"{victim} run twice for {end - begun:.0f} s; noticed by: {', '.join(noticed) or 'neither'} of the two, "
-        f"and by {', '.join(told) or 'none of the others'}; ended by itself: {', '.join(ended) or 'neither'}"
+        f"{victim} run twice for {end - begun:.0f} s, the twin reached {names[0] or 'nobody'}; noticed by: "
+        f"{names[1] or 'neither'} of the two, and by {names[2] or 'none of the others'}; ended by itself: "
+        f"{names[3] or 'neither'}"
     )
     return Seen(what=what, gap_s=gap, silent=frozenset({victim}))
 
@@ -340,7 +352,7 @@ def _reap(field: Field, member: str) -> bool:
 
 
 def _back_at_work(scene: Scene, member: str) -> None:
-    scene.load.until_more(5, 30, to=(member,))
+    scene.load.until_more(5, 75, to=(member,))
 
 
 FAULTS: dict[str, tuple[int, bool, Callable[[Scene], Seen]]] = {
