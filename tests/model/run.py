@@ -1,7 +1,7 @@
 """python -m tests.model.run: has Spin search the model of the voting rules, and every mutant of it, to the end.
 
 The right rules must hold, each mutant must be refuted, each witness must be reachable. Needs the commands
-`spin` and `gcc`. Exit status 1 where an outcome is not the expected one, 2 where a command lacks.
+`spin`, `gcc`, `bash`. Exit status 1 where an outcome is not the expected one, 2 where a command lacks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 
 MODEL = Path(__file__).with_name("simplex.pml")
-TOOLS = ("spin", "gcc")
+TOOLS = ("spin", "gcc", "bash")
 WORKERS = 2
 MEMORY_MB_MAX = 1800
 """Of each search; two run at a time."""
