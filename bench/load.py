@@ -22,11 +22,11 @@ from typing import Any
 from bench.devnet import cpu_seconds, load_average, running_devnet
 from bench.finality import percentile, statements
 from cli.client import NodeClient, Submission
-from ledger.catalogue import CLAIMS_MAX
+from ledger.catalogue import CLAIMS_MAX, build_catalogue
 from ledger.claim import Claim, Media, Party, PartyRole, Subject
 from ledger.genesis import Genesis
 from ledger.identifiers import ISRC
-from ledger.statement import Statement, parse_statement
+from ledger.statement import sign_statement
 from node.devnet import Devnet
 from node.keys import load_private_key, public_bytes
 from node.rpc.types import SubmissionState
@@ -39,7 +39,7 @@ SETTLE_S = 1.0
 
 
 def processes(devnet: Devnet) -> dict[int, str]:
-    """Pid -> "node of label", "reader of label", …"""
+    """Of all nodes: pid -> "node-label", "reader-label", …"""
     found = {pid: f"node-{node.config.member}" for node in devnet.nodes if (pid := node.pid()) is not None}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and (entry / "stat").exists():
@@ -166,9 +166,6 @@ def synthetic_claim(run: str, number: int) -> bytes:
 
 def catalogue_submissions(devnet: Devnet, genesis: Genesis, claims: int, count: int) -> list[Submission]:
     """`count` signed catalogues of `claims` claims each, all different."""
-    from ledger.catalogue import build_catalogue
-    from ledger.statement import sign_statement
-
     key = load_private_key(devnet.node("label").config.key_path("statement"))
     made = []
     for n in range(count):
@@ -195,11 +192,10 @@ def back_to_back(devnet: Devnet, batch: Sequence[Submission], claims: int) -> di
             while client.status().size < size:
                 time.sleep(0.01)
     everywhere = time.perf_counter() - begun
-    first: Statement = parse_statement(batch[0].statement)
     return {
         "catalogues": len(batch),
         "claims": len(batch) * claims,
-        "bytes_per_claim": round(first.content.body_bytes / claims) if hasattr(first.content, "body_bytes") else 0,
+        "bytes_per_claim": round(sum(map(len, batch[0].chunks)) / claims),
         "seconds": round(seconds, 2),
         "seconds_every_node": round(everywhere, 2),
         "claims_per_s": round(len(batch) * claims / everywhere),
