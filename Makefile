@@ -9,7 +9,7 @@ BUILD_INPUTS := pyproject.toml hatch_build.py $(wildcard protos/*.proto)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SEEDS ?= 500
 
-.PHONY: help demo test check format bench sim image setup setup-dev lock clean
+.PHONY: help demo test check format bench sim mutants model e2e image setup setup-dev lock clean
 
 help:  ## Shows this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,15 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock scripts/system-packages
 	@PYTHON=$(BIN)/python scripts/system-packages test
 	$(PIP) install --require-hashes -r requirements-dev.lock
 	touch $@
+
+mutants: setup-dev  ## Breaks each safety check of consensus; the simulation must notice
+	@$(BIN)/python -m tests.simulation.mutants
+
+model: setup-dev  ## Searches the model of the voting rules with Spin (apt-get install spin)
+	@$(BIN)/python -m tests.model.run
+
+e2e: setup-dev  ## The slow campaign: faults on real processes, 4 and 7 nodes
+	@$(BIN)/python -m tests.campaign.run
 
 image:  ## Builds the container image; docker/test.sh tests it
 	@docker build -f docker/Dockerfile -t stretto .
