@@ -12,7 +12,7 @@ SEEDS ?= 500
 .PHONY: help demo test check format bench sim mutants model e2e image setup setup-dev lock clean
 
 help:  ## Shows this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: setup  ## The main job on real audio; AUDIO=/path/to/music uses your own folder
 	@exec $(BIN)/stretto demo $(if $(AUDIO),--audio "$(AUDIO)")

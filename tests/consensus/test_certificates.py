@@ -1,3 +1,5 @@
+"""Certificates: a quorum of distinct validators of the right committee, and nothing less."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""The pacemaker: when a view is given up, how waiting grows and shrinks, who counts as silent."""
+
 from __future__ import annotations
 
 from consensus.pacemaker import Pacemaker

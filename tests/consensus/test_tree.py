@@ -1,3 +1,5 @@
+"""The tree of blocks and certificates above the committed chain."""
+
 from __future__ import annotations
 
 import pytest

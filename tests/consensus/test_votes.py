@@ -1,3 +1,5 @@
+"""Votes cast and votes counted: each once, none contradicting, all within bounds."""
+
 from __future__ import annotations
 
 from dataclasses import replace
