@@ -1,3 +1,5 @@
+"""Payloads waiting to be ordered, held or missing: in order, once, within bounds."""
+
 from __future__ import annotations
 
 import pytest
