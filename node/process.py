@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import secrets
 import signal
 import subprocess
 import sys
@@ -150,7 +150,8 @@ async def _run_node(config: NodeConfig, signals: AsyncIterator[int]) -> None:
             me=signer.index,
             verify=verify_strict,
             restored=restored,
-            seed=hashlib.sha256(b"stretto/engine" + signer.public_key + generation.to_bytes(8, "big")).digest(),
+            # Fresh at each start: a nonce that came again would let an old answer about views be replayed.
+            seed=secrets.token_bytes(32),
         )
         peers = {peer_id_of(m.keys.peer): m.id for m in genesis.validator_members() if m.id != member.id}
         topic = f"stretto/{genesis.digest.hex()[:16]}/payloads" if config.gossip else None
