@@ -39,6 +39,9 @@ from node.wire import decode_fetch, encode_contents
 log = logging.getLogger(__name__)
 
 STATUS_REFRESH_S = 0.2
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread that checks statements or serves gRPC may keep the interpreter from the loop, which has votes to
+cast; Python's own 5 ms add up over the hops of a block (docs/performance.md)."""
 READER_RESTART_S = 1.0
 READER_RESTART_S_MAX = 60.0
 """A reader that cannot start (its port is taken, say) is tried ever more seldom; its log says why."""
@@ -301,6 +304,7 @@ def main(config_path: Path, *, verbose: bool = False) -> None:
     """Entry of `stretto node run`. Raises: LocalError; whatever else ended the node, logged with its traceback."""
     config = load_config(config_path)
     configure_logs(config.member, verbose=verbose)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         trio.run(run_node, config)
     except Exception as error:
