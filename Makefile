@@ -20,11 +20,12 @@ demo: setup  ## The main job on real audio; AUDIO=/path/to/music uses your own f
 test: setup-dev  ## Sets everything up and runs the tests
 	@$(BIN)/python -m pytest $(PYTEST)
 
-check: setup-dev  ## Format, lint, types, import walls
+check: setup-dev  ## Format, lint, types, import walls, house rules
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/test_repository.py
 
 format: setup-dev  ## Formats the code
 	@$(BIN)/ruff format --quiet .
