@@ -130,6 +130,8 @@ class Result:
             "node_restarted": self.node_restarted,
             "height": self.height,
         }
+        if self.left_out:
+            document["left_out"] = self.left_out
         if self.failures:
             document["failures"] = self.failures
         return document
