@@ -42,6 +42,9 @@ BLOB_BATCH = 16
 """Chunks asked for at once: 1 MiB of answer."""
 IN_PROGRESS_PER_AUTHOR_MAX = 32
 """Payloads of one member being verified or fetched at once; more are dropped and fetched later if they are proposed."""
+UNORDERED_PER_AUTHOR_MAX = 64
+"""Payloads of one member stored here and not ordered yet. A correct author has 8 on their way (node/mempool.py): who
+pushes more fills disks. What is dropped here is fetched if a leader proposes it all the same."""
 INLINE_STATEMENTS_MAX = 4
 """Up to this many signatures are checked on the loop's thread: handing them to another costs more than checking."""
 THROTTLE_S = 10.0
@@ -96,6 +99,8 @@ class Acquirer:
         self._reject = reject
         self._in_progress: dict[Digest, str] = {}
         self._throttled_until: dict[str, float] = {}
+        self._unordered: dict[Digest, str] = {}
+        """Pushed payloads by author; those that were ordered meanwhile leave when their author is at the limit."""
         self._bodies: dict[str, trio.Lock] = {}
         """By author: bodies of one payload at a time, so that no author can make this node hold many in memory."""
         self._failures: Counter[str] = Counter()
@@ -114,9 +119,22 @@ class Acquirer:
             return
         if sum(a == author for a in self._in_progress.values()) >= IN_PROGRESS_PER_AUTHOR_MAX:
             return
+        if self._has_too_many(author):
+            return
         check_author(payload, self._genesis)
         self._in_progress[payload.digest] = author
         self._nursery.start_soon(self._work, payload.digest, (sender, author), payload)
+
+    def _has_too_many(self, author: str) -> bool:
+        """Whether so many payloads of `author` wait to be ordered that no correct author would cut another."""
+
+        def count() -> int:
+            return sum(a == author for a in self._unordered.values())
+
+        if count() >= UNORDERED_PER_AUTHOR_MAX:
+            waiting = set(self._store.pending_payloads())
+            self._unordered = {digest: a for digest, a in self._unordered.items() if digest in waiting}
+        return count() >= UNORDERED_PER_AUTHOR_MAX
 
     def fetch(self, digests: Iterable[Digest], holders: Sequence[str]) -> None:
         """Starts getting payloads the engine needs, from `holders` first; already running ones go on."""
@@ -140,6 +158,8 @@ class Acquirer:
         except (PeerError, RequestError) as error:
             log.debug("payload %s not acquired: %s", digest.hex()[:16], error)
         else:
+            if self._in_progress[digest]:
+                self._unordered[digest] = self._in_progress[digest]
             self._held(held)
         finally:
             del self._in_progress[digest]

@@ -148,6 +148,26 @@ async def test_payloads_of_one_author_in_progress_are_bounded(desk: Desk, autoju
     assert desk.digests == [other.digest], "nobody had the bodies: given up, not kept"
 
 
+async def test_payloads_of_one_author_waiting_to_be_ordered_are_bounded(
+    desk: Desk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "UNORDERED_PER_AUTHOR_MAX", 2)
+    pushed = [a_payload(number, sequence=number) for number in range(1, 4)]
+    for payload in pushed:
+        desk.acquirer.pushed(payload.encode(), LABEL)
+        await desk.quiet()
+    other = a_payload(author=SOCIETY)
+    desk.acquirer.pushed(other.encode(), SOCIETY)
+    await desk.quiet()
+    assert desk.digests == [pushed[0].digest, pushed[1].digest, other.digest], "one author's flood is not another's"
+
+    still = tuple(digest for digest in desk.store.pending_payloads() if digest != pushed[0].digest)
+    monkeypatch.setattr(desk.store, "pending_payloads", lambda: still)
+    desk.acquirer.pushed(pushed[2].encode(), LABEL)
+    await desk.quiet()
+    assert desk.digests[-1] == pushed[2].digest, "one was ordered, so there is room again"
+
+
 async def test_payload_naming_more_catalogues_than_memory_bears_is_refused(
     desk: Desk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
