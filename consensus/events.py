@@ -102,7 +102,7 @@ class FetchPayloads:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendChain:
-    """Answer a ChainRequest from the store: finalized blocks from `from_height`, BLOCKS_MAX or few more, as a `Chain`."""
+    """Answer a ChainRequest from the store: finalized blocks from `from_height` as a `Chain`, bounded as that is."""
 
     to: ValidatorIndex
     from_height: Height
