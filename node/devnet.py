@@ -185,7 +185,7 @@ def _start_time(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def _free_ports(count: int) -> Iterator[int]:
+def free_ports(count: int) -> Iterator[int]:
     """Free loopback ports. Held together while chosen, so that they differ.
 
     Below those that the system deals out for outgoing connections: one of these might take a port that a stopped node
@@ -228,7 +228,7 @@ def init_devnet(
     """
     count = len(members)
     offsets = (*range(count), *range(1000, 1000 + count))
-    ports = list(_free_ports(2 * count)) if port is None else [port + offset for offset in offsets]
+    ports = list(free_ports(2 * count)) if port is None else [port + offset for offset in offsets]
     founders = [
         Founder(
             id=member,

@@ -18,7 +18,7 @@ from typing import TypeVar
 from cli.client import NodeClient, NodeError, NodeUnreachable
 from cli.devnet import wait_until_up
 from node.config import load_config
-from node.devnet import Devnet, DevnetNode, _free_ports, init_devnet, institutions, load_devnet
+from node.devnet import Devnet, DevnetNode, free_ports, init_devnet, institutions, load_devnet
 from node.rpc.answers import NodeStatus
 from tests.campaign.proxy import CUT, PASS
 
@@ -225,7 +225,7 @@ def make_twin(field: Field, member: str) -> DevnetNode:
         shutil.rmtree(directory)
     shutil.copytree(original.directory, directory, ignore=shutil.ignore_patterns("submit.sock", "node.pid", "log"))
     (directory / "log").mkdir()
-    listen, rpc = _free_ports(2)
+    listen, rpc = free_ports(2)
     path = directory / "config.toml"
     text = path.read_text().replace(original.listen, f"/ip4/127.0.0.1/tcp/{listen}", 1)
     path.write_text(text.replace(f'rpc = "{original.rpc}"', f'rpc = "127.0.0.1:{rpc}"'))

@@ -16,8 +16,8 @@ from node.devnet import (
     DevnetNode,
     NodeEnded,
     NotADevnet,
-    _free_ports,
     _start_time,
+    free_ports,
     init_devnet,
     institutions,
     load_devnet,
@@ -66,7 +66,7 @@ def test_origins_of_two_devnets_differ(tmp_path: Path) -> None:
 
 
 def test_free_ports_differ_and_no_outgoing_connection_takes_one() -> None:
-    ports = list(_free_ports(50))
+    ports = list(free_ports(50))
     assert len(set(ports)) == 50
     outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert all(module.LISTEN_PORT_MIN <= port < outgoing for port in ports)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 import trio
 from nacl.signing import SigningKey
 
+from node.devnet import free_ports
 from node.network import Inbound, Network, NetworkSettings, StreamClass, peer_id_of
 
 PATIENCE_S = 10.0
@@ -29,10 +29,7 @@ NUMBERS = sorted(range(1, 9), key=peer_of)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return next(free_ports(1))
 
 
 async def until(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
