@@ -148,7 +148,7 @@ def wait_until_up(devnet: Devnet, started: list[DevnetNode], seconds: float = UP
     Raises: NodeEnded where a node process ended; CliError when time is up.
     """
     from cli.client import NodeClient, NodeError, NodeUnreachable
-    from node.process import load_genesis
+    from node.start import load_genesis
 
     genesis = load_genesis(devnet.genesis_path)
     begun = time.monotonic()
@@ -187,7 +187,7 @@ def _check_ours(node: DevnetNode, answer: NodeStatus, genesis: Genesis) -> None:
 def _print_status(devnet: Devnet, *, as_json: bool, note: str = "") -> bool:
     """Prints each node's state; gives whether all answered."""
     from cli.client import NodeClient, NodeError, NodeUnreachable
-    from node.process import load_genesis
+    from node.start import load_genesis
 
     genesis = load_genesis(devnet.genesis_path)
     documents: list[dict[str, Any]] = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, assert_never
 
@@ -35,28 +35,27 @@ from consensus.events import (
 )
 from consensus.messages import BLOCKS_MAX, Message
 from consensus.sync import CHAIN_BLOCKS_MAX
-from consensus.types import Digest, ValidatorIndex
+from consensus.types import Digest
 from ledger.genesis import Genesis
 from ledger.misbehaviour import MisbehaviourEvidence
-from ledger.payload import build_payload, parse_payload
 from ledger.statement import Statement
+from node.author import Author
 from node.cosigning import Cosigning
+from node.epoch import EpochRun
 from node.execution import Executed, execute
 from node.greetings import Greetings
-from node.mempool import Mempool
+from node.holdings import Holdings
 from node.network.values import FRAME_BYTES_MAX, StreamClass
 from node.rpc.types import OnResult, SubmissionResult, SubmissionState
 from node.signer import Signer
 from node.store.chain import ChainStore
 from node.store.voting import VotingStore
 from node.submissions import Submissions
-from node.validation import HeldPayload, catalogues, load_body, parse_statements
+from node.validation import HeldPayload
 from node.wire import Cosignature, CosignatureRequest, Hello, NodeMessage, decode, encode, encode_within
 
 log = logging.getLogger(__name__)
 
-HELD_BYTES_MAX = 256 * 2**20
-"""Valid payloads kept in memory until they are executed; older ones are read back from the store."""
 CONSENSUS_BYTES_MAX = FRAME_BYTES_MAX[StreamClass.CONSENSUS]
 CHAIN_BYTES_MAX = 192 * 1024
 """A Chain answer fits one consensus frame with room to spare."""
@@ -109,21 +108,14 @@ class Loop:
         self.genesis = genesis
         self.store = store
         self.voting = voting
-        self.engine = engine
+        self.epoch = EpochRun(genesis, engine)
         self.signer = signer
-        self.mempool = Mempool()
         self.submissions = Submissions()
-        self._members = tuple(m.id for m in genesis.validator_members())
-        self._index = {member: ValidatorIndex(i) for i, member in enumerate(self._members)}
         self._outbox = outbox
         self._clock = clock
         self._fetch = fetch
         self._publish = publish
-        self._payloads_cut = 0
-        self._held: OrderedDict[Digest, HeldPayload] = OrderedDict()
-        self._held_bytes = 0
-        self._bodies: dict[Digest, tuple[bytes, ...]] = {}
-        """Claims of queued catalogues; the door's limit on bodies and the mempool's on statements bound it."""
+        self.holdings = Holdings(store)
         self._recovering = engine.status().recovering
         self._doubted = self._recovering
         """Whether the voting state is marked as not to be trusted, on disk."""
@@ -143,6 +135,14 @@ class Loop:
             is_doubting=lambda: self._recovering,
         )
         self.generations = self.greetings.generations
+        self.author = Author(
+            genesis=genesis,
+            store=store,
+            signer=signer,
+            generation=lambda: self.greetings.generation,
+            wall_ms=clock.wall_ms,
+        )
+        self.mempool = self.author.mempool
         self.cosigning = Cosigning(
             genesis=genesis,
             store=store,
@@ -151,6 +151,10 @@ class Loop:
             reject=self.reject,
             wall_ms=clock.wall_ms,
         )
+
+    @property
+    def engine(self) -> Engine:
+        return self.epoch.engine
 
     # ---- what comes in -----------------------------------------------------------------------------------------------
 
@@ -190,7 +194,7 @@ class Loop:
                     if self._waiting is not None:
                         self.start()
                 case _:
-                    self.step(Received(sender=self._index[sender], message=message))
+                    self.step(Received(sender=self.epoch.index(sender), message=message))
         except PeerError as error:
             self.reject(sender, error)
 
@@ -210,11 +214,11 @@ class Loop:
             self._send(member, head.finalization)
         # After it: who was greeted knows what is final here (see `start`).
         self._send(member, self.greetings.own(head.block.height))
-        self.step(Connected(peer=self._index[member]))
+        self.step(Connected(peer=self.epoch.index(member)))
 
     def held(self, payload: HeldPayload, *, order: bool = True) -> None:
         """A payload is valid and durably stored."""
-        self._keep(payload)
+        self.holdings.keep(payload)
         self.step(PayloadsHeld(digests=(payload.payload.digest,), order=order))
 
     def tick(self) -> None:
@@ -234,9 +238,7 @@ class Loop:
         self.submissions.check_room(statement.digest)
         pending = self.mempool.holds(statement.digest)
         if not pending:
-            self.mempool.add(statement, self._clock.monotonic_ms(), sum(map(len, body)))
-            if body:
-                self._bodies[statement.digest] = body
+            self.author.add(statement, body, self._clock.monotonic_ms())
         on_result(SubmissionResult(digest=statement.digest, state=SubmissionState.ACCEPTED))
         self.submissions.wait(statement.digest, on_result)
         if not pending:
@@ -305,7 +307,7 @@ class Loop:
             case Sign():
                 events.append(Signed(vote=self.signer.vote(output.vote)))
             case Send():
-                self._send(self._members[output.to], output.message)
+                self._send(self.epoch.member(output.to), output.message)
             case Broadcast():
                 self._broadcast(output.message)
             case FetchPayloads():
@@ -317,7 +319,7 @@ class Loop:
             case Misbehaviour():
                 self._keep_evidence(output)
             case Rejected():
-                self.reject(self._members[output.sender], output.error)
+                self.reject(self.epoch.member(output.sender), output.error)
             case _:
                 assert_never(output)
 
@@ -328,7 +330,7 @@ class Loop:
         """Stores what anybody can check. Told once: the engine may report it again after a restart."""
         evidence = MisbehaviourEvidence.of(self.genesis.digest, misbehaviour.first, misbehaviour.second)
         if self.store.put_misbehaviour(evidence):
-            log.error("two contradicting votes of %s %s", self._members[evidence.voter], evidence.sentence())
+            log.error("two contradicting votes of %s %s", self.epoch.member(evidence.voter), evidence.sentence())
 
     def _get_payloads(self, wanted: FetchPayloads, events: deque[Event]) -> None:
         here = tuple(d for d in wanted.digests if self.store.has_payload(d))
@@ -336,7 +338,7 @@ class Loop:
             events.append(PayloadsHeld(digests=here, order=False))
         missing = [d for d in wanted.digests if d not in here]
         if missing:
-            self._fetch(missing, [self._members[i] for i in wanted.holders])
+            self._fetch(missing, self.epoch.names(wanted.holders))
 
     def _send_chain(self, request: SendChain) -> None:
         # More than BLOCKS_MAX only where so many in a row became final by one descendant's finalization.
@@ -346,56 +348,19 @@ class Loop:
                 continue
             frame = encode(chain)
             if len(frame) <= CHAIN_BYTES_MAX:
-                self._outbox.send_consensus(self._members[request.to], frame)
+                self._outbox.send_consensus(self.epoch.member(request.to), frame)
                 return
 
     # ---- payloads ----------------------------------------------------------------------------------------------------
 
     def _cut(self, now_ms: int) -> None:
-        statements = self.mempool.cut(now_ms)
-        if not statements:
+        held = self.author.cut(now_ms)
+        if held is None:
             return
-        self._payloads_cut += 1
-        unsigned = build_payload(
-            tuple(s.raw for s in statements),
-            consortium=self.genesis.digest,
-            epoch=self.genesis.committee().epoch,
-            author=self.signer.index,
-            # Unique over restarts: the boot generation strictly increases.
-            sequence=(self.greetings.generation << 32) | self._payloads_cut,
-            created_ms=self._clock.wall_ms(),
-        )
-        payload = self.signer.payload(unsigned)
-        self.store.put_payloads([payload])
-        self.mempool.sent(payload.digest, statements)
-        frame = payload.encode()
+        frame = held.payload.encode()
         self._outbox.broadcast_payload(frame)
         self._publish(frame)
-        bodies = {s.digest: self._bodies.pop(s.digest) for s, _ in catalogues(statements)}
-        self.held(HeldPayload(payload=payload, statements=statements, bodies=bodies))
-
-    def _keep(self, payload: HeldPayload) -> None:
-        if payload.payload.digest in self._held:
-            return
-        self._held[payload.payload.digest] = payload
-        self._held_bytes += payload.memory_bytes
-        while self._held_bytes > HELD_BYTES_MAX and len(self._held) > 1:
-            _, oldest = self._held.popitem(last=False)
-            self._held_bytes -= oldest.memory_bytes
-
-    def _held_payloads(self, digests: Sequence[Digest]) -> Iterable[HeldPayload]:
-        for digest in digests:
-            held = self._held.pop(digest, None)
-            if held is not None:
-                self._held_bytes -= held.memory_bytes
-                yield held
-                continue
-            encoded = self.store.payload(digest)
-            assert encoded is not None, "the engine commits only what was reported held, and held is on disk"
-            payload = parse_payload(encoded)
-            statements = parse_statements(payload)
-            bodies = {s.digest: load_body(header, self.store.blob) for s, header in catalogues(statements)}
-            yield HeldPayload(payload=payload, statements=statements, bodies=bodies)
+        self.held(held)
 
     # ---- finality ----------------------------------------------------------------------------------------------------
 
@@ -404,15 +369,14 @@ class Loop:
             commit,
             self.store,
             self.genesis.origin,
-            self._held_payloads,
+            self.holdings.take,
             # In doubt about its votes, it is in doubt about its watermark too: both lived on the same disk.
             cosign=not self._recovering,
             cosignatures=self.cosigning.take_unwritten(),
         )
         self.voting.prune(commit.blocks[-1].view)
         for block in commit.blocks:
-            for digest in block.payloads:
-                self.mempool.settled(digest)
+            self.author.settled(block.payloads)
         self._tell(executed)
         if not self._recovering:
             self.cosigning.tick(self._clock.monotonic_ms())
@@ -422,12 +386,8 @@ class Loop:
     def _tell(self, executed: Executed) -> None:
         for applied in executed.applied:
             for receipt in applied.receipts:
-                self._forget(receipt.statement)
+                self.author.forget(receipt.statement)
                 self.submissions.executed(receipt, self.store)
-
-    def _forget(self, statement: Digest) -> None:
-        self.mempool.drop(statement)
-        self._bodies.pop(statement, None)
 
     # ---- what goes out -----------------------------------------------------------------------------------------------
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 import secrets
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import trio
 
 from consensus.engine import Engine
-from consensus.errors import LocalError, PeerError, RequestError
-from consensus.events import Restored
+from consensus.errors import LocalError, PeerError
 from consensus.types import Digest
 from ledger.ed25519 import verify_strict
-from ledger.genesis import Genesis, Member, parse_genesis
+from ledger.genesis import Genesis
 from node.acquire import Acquirer, answer_fetch
 from node.config import NodeConfig, load_config
 from node.intake import Door
@@ -29,10 +26,11 @@ from node.loop import Clock, Loop
 from node.network.network import Network
 from node.network.peer_id import peer_id_of
 from node.network.values import SYNC_BODY_BYTES_MAX, NetworkSettings, StreamClass
+from node.reader_process import reader_process
 from node.rpc.submit import SubmitServer
 from node.signer import Signer
+from node.start import check_members, load_genesis, open_voting
 from node.store.chain import ChainStore
-from node.store.errors import VotingStateMissing
 from node.store.voting import VotingStore
 from node.wire import decode_fetch, encode_contents
 
@@ -42,50 +40,8 @@ STATUS_REFRESH_S = 0.2
 SWITCH_INTERVAL_S = 0.001
 """How long a thread that checks statements or serves gRPC may keep the interpreter from the loop, which has votes to
 cast; Python's own 5 ms add up over the hops of a block (docs/performance.md)."""
-READER_RESTART_S = 1.0
-READER_RESTART_S_MAX = 60.0
-"""A reader that cannot start (its port is taken, say) is tried ever more seldom; its log says why."""
-READER_STEADY_S = 60.0
-"""After running so long it was well: the next end is a new story."""
-READER_STOP_S = 5.0
 ANSWER_BYTES_MAX = SYNC_BODY_BYTES_MAX - 64 * 1024
 """Contents in one answer to a fetch: what fits a SYNC frame, with room for protobuf's own bytes."""
-
-
-class UnknownSelf(LocalError):
-    """config.toml names a member that is no validator of the genesis."""
-
-    def __init__(self, member: str, genesis: Genesis) -> None:
-        known = ", ".join(m.id for m in genesis.validator_members())
-        super().__init__(f"config.toml: member: expected one of the genesis's validators ({known}), got {member!r}")
-
-
-class UnknownPeer(LocalError):
-    """config.toml names the address of somebody who is no validator: a misspelt id would never be dialled, silently."""
-
-    def __init__(self, peer: str, genesis: Genesis) -> None:
-        known = ", ".join(m.id for m in genesis.validator_members())
-        super().__init__(f"config.toml: peers.{peer}: expected one of the genesis's validators ({known})")
-        self.peer = peer
-
-
-class GenesisUnreadable(LocalError):
-    """genesis.json cannot be used. reason: why."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}; every node of a consortium needs the same genesis.json, byte for byte")
-        self.path = path
-        self.reason = reason
-
-
-def load_genesis(path: Path) -> Genesis:
-    """Reads a genesis file. Raises: GenesisUnreadable."""
-    try:
-        return parse_genesis(path.read_bytes())
-    except OSError as error:
-        raise GenesisUnreadable(path, error.strerror or "cannot be read") from error
-    except (PeerError, RequestError, LocalError, ValueError) as error:
-        raise GenesisUnreadable(path, str(error)) from error
 
 
 class NetworkOutbox:
@@ -102,32 +58,6 @@ class NetworkOutbox:
 
     def broadcast_payload(self, frame: bytes) -> None:
         self._network.broadcast(StreamClass.PAYLOAD, frame)
-
-
-@contextmanager
-def open_voting(path: Path, store: ChainStore) -> Iterator[tuple[VotingStore, Restored]]:
-    """The voting state, and what of it the engine starts from. Missing state is replaced by one that is not trusted."""
-    head = store.head()
-    try:
-        voting = VotingStore.open(path)
-    except VotingStateMissing as error:
-        log.warning("%s; this node follows, and votes again once it is safe", error)
-        VotingStore.create(path, trusted=False)
-        voting = VotingStore.open(path)
-    with voting:
-        yield voting, voting.load(head.block, head.finalization)
-
-
-def check_members(config: NodeConfig, genesis: Genesis) -> Member:
-    """This node's member. Raises: UnknownSelf, UnknownPeer, where the configuration and the genesis do not fit."""
-    member = genesis.member(config.member)
-    if member is None or not member.validator:
-        raise UnknownSelf(config.member, genesis)
-    validators = {m.id for m in genesis.validator_members()}
-    for peer in config.peers:
-        if peer not in validators:
-            raise UnknownPeer(peer, genesis)
-    return member
 
 
 async def run_node(config: NodeConfig) -> None:
@@ -258,46 +188,6 @@ async def _refresh(door: Door) -> None:
     while True:
         door.refresh()
         await trio.sleep(STATUS_REFRESH_S)
-
-
-@asynccontextmanager
-async def reader_process(command: Sequence[str]) -> AsyncIterator[None]:
-    """Keeps the reader process running beside this one; it ends when its standard input does: it is never orphaned."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_keep_reader, command)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def _keep_reader(command: Sequence[str]) -> None:
-    pause_s = READER_RESTART_S
-    while True:
-        started = trio.current_time()
-        code = await _run_reader(command)
-        if trio.current_time() - started > READER_STEADY_S:
-            pause_s = READER_RESTART_S
-        log.error("the reader process ended with code %d: starting it again in %.0f s", code, pause_s)
-        await trio.sleep(pause_s)
-        pause_s = min(2 * pause_s, READER_RESTART_S_MAX)
-
-
-async def _run_reader(command: Sequence[str]) -> int:
-    """Runs it once, and never leaves it behind. Gives its exit code."""
-    # A session of its own: a Ctrl-C in the terminal is for this process, which then ends the reader.
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, start_new_session=True)
-    assert process.stdin is not None, "it was asked for"
-    try:
-        return await process.wait()
-    finally:
-        with trio.CancelScope(shield=True):
-            if process.returncode is None:
-                process.terminate()
-                with trio.move_on_after(READER_STOP_S):
-                    await process.wait()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            await process.stdin.aclose()
 
 
 def main(config_path: Path, *, verbose: bool = False) -> None:

@@ -20,9 +20,9 @@ from node.ceremony import CONFIG
 from node.config import NodeConfig, load_config
 from node.keys import KEY_NAMES, write_private_key
 from node.loop import Loop
-from node.process import open_voting
 from node.rpc.types import SubmissionResult, SubmissionState
 from node.signer import Signer
+from node.start import open_voting
 from node.store.chain import ChainStore
 from node.store.voting import VotingStore
 from node.wire import NodeMessage, decode

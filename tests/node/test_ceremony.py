@@ -13,8 +13,8 @@ from node import ceremony as module
 from node.ceremony import FolderInUse, Founder, found
 from node.config import load_config
 from node.keys import KEY_NAMES, load_private_key, public_bytes
-from node.process import check_members, load_genesis
 from node.signer import Signer
+from node.start import check_members, load_genesis
 from node.store.voting import VotingStore
 
 FOUNDERS = tuple(

@@ -143,7 +143,7 @@ async def test_catalogue_is_checked_and_stored_before_it_is_accepted(door: Door,
     await until(lambda: bool(results.all))
     assert results.states == [ACCEPTED]
     assert held == [True]
-    assert len(node.loop._held) == 1
+    assert len(node.loop.holdings) == 1
 
 
 @pytest.mark.parametrize("wrong", ["claim", "chunk"])
@@ -203,7 +203,7 @@ async def test_same_catalogue_twice_is_accepted_twice_and_queued_once(door: Door
     await until(lambda: len(results.all) == 2)
     assert results.states == [ACCEPTED, ACCEPTED]
     assert len(node.loop.mempool) == 1
-    assert node.loop._bodies == {}
+    assert node.loop.author.bodies == {}
 
 
 @pytest.mark.parametrize("submitted", [single(1), catalogue()], ids=["claim", "catalogue"])

@@ -79,12 +79,12 @@ def test_statement_that_another_node_got_recorded_is_not_queued_any_more(
         for node in (court, label):
             node.store.put_blobs([built.manifest, *built.chunks])
         here = town.submit("court", statement, claims)
-        assert court.loop._bodies
+        assert court.loop.author.bodies
         there = town.submit("label", statement, claims)
         town.run(lambda: town.is_complete(1))
     assert here.states == there.states == [ACCEPTED, FINAL]
     assert len(court.loop.mempool) == 0
-    assert court.loop._bodies == {}
+    assert court.loop.author.bodies == {}
     assert court.said.payloads == []
 
 
@@ -97,7 +97,7 @@ def test_full_mempool_refuses_and_forgets(node: Bench, monkeypatch: pytest.Monke
         node.loop.accept(late, (b"claim",), results)
     assert results.all == []
     assert len(node.loop.submissions) == 1
-    assert late.digest not in node.loop._bodies
+    assert late.digest not in node.loop.author.bodies
 
 
 def test_waiters_for_one_statement_are_bounded(node: Bench) -> None:
@@ -135,20 +135,20 @@ def test_payload_held_twice_is_counted_once(node: Bench) -> None:
     payload = held(1)
     node.store.put_payloads([payload.payload])
     node.loop.held(payload)
-    once = node.loop._held_bytes
+    once = node.loop.holdings.memory_bytes
     node.loop.held(payload)
-    assert node.loop._held_bytes == once == payload.memory_bytes
+    assert node.loop.holdings.memory_bytes == once == payload.memory_bytes
 
 
 def test_payloads_in_memory_are_bounded_and_read_back(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HELD_BYTES_MAX", 1)
+    monkeypatch.setattr("node.holdings.HELD_BYTES_MAX", 1)
     town.lost = {(a, b) for a in MEMBERS for b in MEMBERS if a != b}  # nothing becomes final yet
     results = []
     for number in range(3):
         results.append(town.submit("court", CONSORTIUM.statement(make_claim(number), ref=f"m{number}")))
         town.clock.now_ms += 50
         town["court"].loop.tick()
-    assert len(town["court"].loop._held) == 1
+    assert len(town["court"].loop.holdings) == 1
     town.lost = set()
     for other in MEMBERS:
         if other != "court":
@@ -290,7 +290,7 @@ def test_catalogue_travels_through_the_loop_with_its_claims(town: Town) -> None:
     court.store.put_blobs([built.manifest, *built.chunks])
     claims = tuple(make_claim(number).encode() for number in range(7))
     results = town.submit("court", CONSORTIUM.statement(built.header), claims)
-    assert court.loop._bodies == {}, "it was cut at once: its payload holds the body now"
+    assert court.loop.author.bodies == {}, "it was cut at once: its payload holds the body now"
     town.run(lambda: town.is_complete(1))
     assert results.last.state is FINAL
     assert {node.store.head().claims for node in town.nodes.values()} == {7}

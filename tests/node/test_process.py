@@ -20,26 +20,20 @@ from trio.testing import MockClock
 from consensus.errors import LocalError
 from ledger.genesis import Role
 from node import process as module
+from node import reader_process as readers
+from node.config import load_config
 from node.network.values import StreamClass
-from node.process import (
+from node.process import NetworkOutbox, _Node, local_cause, main
+from node.reader_process import (
     READER_RESTART_S,
     READER_RESTART_S_MAX,
     READER_STEADY_S,
-    GenesisUnreadable,
-    NetworkOutbox,
-    UnknownPeer,
-    UnknownSelf,
     _keep_reader,
-    _Node,
     _run_reader,
-    check_members,
-    load_genesis,
-    local_cause,
-    main,
-    open_voting,
     reader_process,
 )
 from node.signer import KeyNotInGenesis, Signer
+from node.start import GenesisUnreadable, UnknownPeer, UnknownSelf, check_members, load_genesis, open_voting
 from node.store.chain import ChainStore
 from node.store.errors import StoreFull
 from node.wire import Fetch, decode_contents, encode_fetch
@@ -75,11 +69,11 @@ def test_members_of_the_configuration_are_checked_against_the_genesis(tmp_path: 
     assert check_members(config, GENESIS).id == "court"
     path = changed(config.directory / "config.toml", "society =", "scoiety =")
     with pytest.raises(UnknownPeer, match=r"peers\.scoiety: expected one of .*society"):
-        check_members(module.load_config(path), GENESIS)
+        check_members(load_config(path), GENESIS)
     changed(path, "scoiety =", "society =")
     changed(path, 'member = "court"', 'member = "curt"')
     with pytest.raises(UnknownSelf, match="curt"):
-        check_members(module.load_config(path), GENESIS)
+        check_members(load_config(path), GENESIS)
 
 
 def test_observer_runs_no_validator(tmp_path: Path) -> None:
@@ -230,7 +224,7 @@ async def test_reader_that_cannot_start_is_tried_ever_more_seldom(
         await trio.sleep(next(runs_s, 1e9))
         return 1
 
-    monkeypatch.setattr(module, "_run_reader", run)
+    monkeypatch.setattr(readers, "_run_reader", run)
     with trio.move_on_after(2_000):
         await _keep_reader(["reader"])
     pauses = [round(after - before - 0.5) for before, after in itertools.pairwise(starts)]
@@ -255,7 +249,7 @@ READY = "import sys, signal, os; {}; open(sys.argv[1], 'w').write(str(os.getpid(
     "habit", ["pass", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"], ids=["obedient", "deaf to SIGTERM"]
 )
 async def test_reader_ends_with_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, habit: str) -> None:
-    monkeypatch.setattr(module, "READER_STOP_S", 0.05)
+    monkeypatch.setattr(readers, "READER_STOP_S", 0.05)
     note = tmp_path / "pid"
     with trio.fail_after(20):
         async with reader_process([*python(READY.format(habit)), str(note)]):
@@ -268,7 +262,7 @@ async def test_reader_ends_with_the_node(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 async def test_killed_reader_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "READER_RESTART_S", 0.0)
+    monkeypatch.setattr(readers, "READER_RESTART_S", 0.0)
     note = tmp_path / "pid"
     with trio.fail_after(20):
         async with reader_process([*python(READY.format("pass")), str(note)]):
@@ -285,7 +279,7 @@ def test_reader_knows_when_the_node_was_killed(tmp_path: Path) -> None:
     """Its standard input is the node's: when the node dies, whatever the way, it reads the end of it."""
     note = tmp_path / "pid"
     code = (
-        "import sys, trio\nfrom node.process import _run_reader\n"
+        "import sys, trio\nfrom node.reader_process import _run_reader\n"
         f"trio.run(_run_reader, [sys.executable, '-c', {READY.format('pass').replace('signal.pause()', 'pass')!r}, "
         f"{str(note)!r}])"
     )
