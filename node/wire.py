@@ -47,6 +47,7 @@ LINE_BYTES_MAX = 512
 """A note signature line: a name, a key id and 72 bytes of signature in base64."""
 VERSION_BYTES_MAX = 64
 START_BYTES = 16
+FIRST_EPOCH = Epoch(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,38 +96,54 @@ class Fetch:
     digests: tuple[Digest, ...]
 
 
-def encode(message: NodeMessage) -> bytes:
-    """The frame for `message`."""
-    return _to_wire(message).SerializeToString()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """A message, and the epoch it is said in: its sender's, but a Chain's is that of its blocks."""
+
+    epoch: Epoch
+    message: NodeMessage
 
 
-def encode_within(message: NodeMessage, bytes_max: int) -> tuple[bytes, ...]:
+def encode(message: NodeMessage, epoch: Epoch = FIRST_EPOCH) -> bytes:
+    """The frame for `message`, said in `epoch`."""
+    wire = _to_wire(message)
+    wire.epoch = epoch
+    return wire.SerializeToString()
+
+
+def encode_within(message: NodeMessage, bytes_max: int, epoch: Epoch = FIRST_EPOCH) -> tuple[bytes, ...]:
     """As `encode`, in frames of at most `bytes_max`. Only what grows with the committee can be too large for one.
 
     Certificates go in several frames; a proposal leaves out its lowest nullifications, which who lacks them asks for.
     """
-    frame = encode(message)
+    frame = encode(message, epoch)
     if len(frame) <= bytes_max:
         return (frame,)
     match message:
         case Certificates() if len(message.certificates) > 1:
             half = len(message.certificates) // 2
             parts = (message.certificates[:half], message.certificates[half:])
-            return tuple(f for part in parts for f in encode_within(Certificates(certificates=part), bytes_max))
+            return tuple(f for part in parts for f in encode_within(Certificates(certificates=part), bytes_max, epoch))
         case Proposal() if message.nullifications:
             half = len(message.nullifications) // 2
-            return encode_within(replace(message, nullifications=message.nullifications[half or 1 :]), bytes_max)
+            fewer = replace(message, nullifications=message.nullifications[half or 1 :])
+            return encode_within(fewer, bytes_max, epoch)
         case _:
             raise AssertionError(f"a {type(message).__name__} of {len(frame)} bytes: every other message is bounded")
 
 
-def decode(frame: bytes) -> NodeMessage:
+def decode_envelope(frame: bytes) -> Envelope:
     """Inverse of `encode`, bounds checked. Raises: MalformedMessage."""
     try:
         wire = pb.PeerMessage.FromString(frame)
     except DecodeError:
         raise MalformedMessage("peer message", "frame", "a PeerMessage") from None
-    return _from_wire(wire)
+    return Envelope(epoch=Epoch(wire.epoch), message=_from_wire(wire))
+
+
+def decode(frame: bytes) -> NodeMessage:
+    """As `decode_envelope`, the message alone. Raises: MalformedMessage."""
+    return decode_envelope(frame).message
 
 
 def encode_fetch(fetch: Fetch) -> bytes:

@@ -47,11 +47,13 @@ from node.wire import (
     VERSION_BYTES_MAX,
     Cosignature,
     CosignatureRequest,
+    Envelope,
     Fetch,
     Hello,
     NodeMessage,
     decode,
     decode_contents,
+    decode_envelope,
     decode_fetch,
     encode,
     encode_contents,
@@ -170,8 +172,9 @@ def only_malformed(read: Callable[[bytes], object], data: bytes) -> None:
         assert all((error.message, error.field, error.expected))  # noqa: PT017  any bytes may be a message too
 
 
-@given(message=messages)
-def test_every_message_round_trips(message: NodeMessage) -> None:
+@given(message=messages, epoch=u64.map(Epoch))
+def test_every_message_round_trips_with_its_epoch(message: NodeMessage, epoch: Epoch) -> None:
+    assert decode_envelope(encode(message, epoch)) == Envelope(epoch=epoch, message=message)
     assert decode(encode(message)) == message
 
 
@@ -405,8 +408,9 @@ def test_message_that_fits_goes_in_one_frame() -> None:
 def test_certificates_of_a_large_committee_go_in_several_frames() -> None:
     """128 certificates of 86 signers are 730 KB: one frame of that size would be refused by our own network."""
     sent = Certificates(certificates=tuple(wide_certificate(view) for view in range(1, CERTIFICATES_MAX + 1)))
-    frames = encode_within(sent, 256 * 1024)
+    frames = encode_within(sent, 256 * 1024, Epoch(3))
     assert max(map(len, frames)) <= 256 * 1024
+    assert {decode_envelope(frame).epoch for frame in frames} == {3}
     got = [certificate for frame in frames for certificate in decode(frame).certificates]  # type: ignore[union-attr]
     assert tuple(got) == sent.certificates
 
@@ -420,7 +424,8 @@ def test_proposal_of_a_large_committee_keeps_its_highest_nullifications() -> Non
         signature=Signature(bytes(64)),
     )
     sent = Proposal(block=A_BLOCK, vote=vote, parent=wide_certificate(1), nullifications=nullifications)
-    (frame,) = encode_within(sent, 256 * 1024)
+    (frame,) = encode_within(sent, 256 * 1024, Epoch(3))
+    assert decode_envelope(frame).epoch == 3
     got = decode(frame)
     assert isinstance(got, Proposal)
     assert (got.block, got.vote, got.parent) == (sent.block, sent.vote, sent.parent)
