@@ -44,7 +44,9 @@ def devnet_group() -> None:
 @devnet_group.command("init")
 @_directory_option
 @click.option(
-    "--port", type=click.IntRange(1024, 64000), help="First libp2p port; gRPC lies 1,000 above.  [default: 4101]"
+    "--port",
+    type=click.IntRange(1024, 63000),
+    help="First libp2p port; gRPC lies 1,000 above, metrics 2,000.  [default: 4101]",
 )
 @click.option("--free-ports", is_flag=True, help="Choose free ports instead.")
 @json_option
@@ -193,6 +195,8 @@ def _print_status(devnet: Devnet, *, as_json: bool, note: str = "") -> bool:
     documents: list[dict[str, Any]] = []
     for node in devnet.nodes:
         document: dict[str, Any] = {"member": node.member, "rpc": node.config.rpc, "pid": node.pid(), "answers": False}
+        if node.config.metrics is not None:
+            document["metrics"] = "http://{}:{}/metrics".format(*node.config.metrics)
         try:
             with NodeClient(node.config.rpc, deadline_s=2.0) as client:
                 answer = client.status()
@@ -223,6 +227,7 @@ def _print_status(devnet: Devnet, *, as_json: bool, note: str = "") -> bool:
             d["member"],
             "up" if d.get("consensus_running") else "reads only" if d["answers"] else "down",
             d["rpc"],
+            d.get("metrics", ""),
             d.get("height", ""),
             d.get("size", ""),
             d.get("claims", ""),
@@ -232,7 +237,7 @@ def _print_status(devnet: Devnet, *, as_json: bool, note: str = "") -> bool:
         )
         for d in documents
     ]
-    columns = ("member", "state", "gRPC", "height", "leaves", "claims", "checkpoint", "root", "sees")
+    columns = ("member", "state", "gRPC", "metrics", "height", "leaves", "claims", "checkpoint", "root", "sees")
     print_table(columns, rows)
     for d in documents:
         if "error" in d:

@@ -23,9 +23,16 @@ member = "{member}"
 listen = "{listen}"
 # gRPC: where courts, platforms and the `stretto` command ask. Without TLS only a loopback address is allowed.
 rpc = "{rpc}"
-
+{metrics}
 [peers]
 {peers}
+"""
+
+
+METRICS = """
+[metrics]
+# Prometheus reads http://{metrics}/metrics; loopback only (docs/operations.md).
+listen = "{metrics}"
 """
 
 
@@ -46,6 +53,8 @@ class Founder:
     role: Role
     listen: str
     rpc: str
+    metrics: str | None = None
+    """Where the node's metrics page is served, such as "127.0.0.1:6101"; None serves none."""
 
 
 def found(
@@ -90,4 +99,5 @@ def _member(directory: Path, founder: Founder) -> Member:
 
 def _config(founder: Founder, founders: Sequence[Founder]) -> str:
     peers = "\n".join(f'{other.id} = "{other.listen}"' for other in founders if other.id != founder.id)
-    return CONFIG.format(member=founder.id, listen=founder.listen, rpc=founder.rpc, peers=peers)
+    metrics = "" if founder.metrics is None else METRICS.format(metrics=founder.metrics)
+    return CONFIG.format(member=founder.id, listen=founder.listen, rpc=founder.rpc, metrics=metrics, peers=peers)

@@ -20,6 +20,7 @@ FIELDS = (
     "gossip",
     "listen",
     "member",
+    "metrics",
     "peers",
     "rpc",
     "store_bytes_max",
@@ -65,6 +66,8 @@ class NodeConfig:
     tls_client_ca: Path | None = None
     store_bytes_max: int = 64 * 2**30
     """Size limit of the chain store, bytes."""
+    metrics: tuple[str, int] | None = None
+    """Host and port of the metrics page, loopback only; None serves none."""
 
     @property
     def genesis_path(self) -> Path:
@@ -95,6 +98,21 @@ def _parse_host_port(path: Path, field: str, value: object) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ConfigError(path, field, value, 'an address such as "127.0.0.1:5101"')
     return host.strip("[]"), int(port)
+
+
+def _parse_metrics(path: Path, table: dict[str, Any] | None) -> tuple[str, int] | None:
+    if table is None:
+        return None
+    for name in table:
+        if name != "listen":
+            raise ConfigError(path, f"metrics.{name}", table[name], "no such field; known is listen")
+    if "listen" not in table:
+        raise ConfigError(path, "metrics.listen", None, 'an address such as "127.0.0.1:6101"')
+    host, port = _parse_host_port(path, "metrics.listen", table["listen"])
+    if not is_loopback(host):
+        # It has neither TLS nor a password: whoever is to see it from elsewhere goes through something that has.
+        raise ConfigError(path, "metrics.listen", table["listen"], "a loopback address")
+    return host, port
 
 
 def _is_multiaddr(value: object) -> bool:
@@ -184,6 +202,7 @@ def load_config(path: Path) -> NodeConfig:
         raise ConfigError(
             path, "store_bytes_max", store_bytes_max, f"a number of bytes from {STORE_BYTES_MIN} to {STORE_BYTES_MAX}"
         )
+    metrics = _parse_metrics(path, fields.take("metrics", dict, "a table [metrics]"))
     config = NodeConfig(
         directory=path.parent,
         member=member,
@@ -196,6 +215,7 @@ def load_config(path: Path) -> NodeConfig:
         tls_key=tls_key,
         tls_client_ca=tls_ca,
         store_bytes_max=store_bytes_max,
+        metrics=metrics,
     )
     fields.finish()
     return config

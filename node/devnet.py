@@ -221,14 +221,15 @@ def institutions(count: int) -> tuple[tuple[str, str, Role], ...]:
 def init_devnet(
     directory: Path, *, port: int | None = None, members: Sequence[tuple[str, str, Role]] = INSTITUTIONS
 ) -> Genesis:
-    """Founds a devnet. port: the nodes listen from here upwards, gRPC 1,000 above; None takes free ones.
+    """Founds a devnet. port: the nodes listen from here upwards, gRPC 1,000 and metrics 2,000 above; None
+    takes free ones.
 
     members: id, name and role of each, such as `institutions(7)`; consensus wants four at least.
     Raises: FolderInUse.
     """
     count = len(members)
-    offsets = (*range(count), *range(1000, 1000 + count))
-    ports = list(free_ports(2 * count)) if port is None else [port + offset for offset in offsets]
+    offsets = (*range(count), *range(1000, 1000 + count), *range(2000, 2000 + count))
+    ports = list(free_ports(3 * count)) if port is None else [port + offset for offset in offsets]
     founders = [
         Founder(
             id=member,
@@ -236,6 +237,7 @@ def init_devnet(
             role=role,
             listen=f"/ip4/127.0.0.1/tcp/{ports[i]}",
             rpc=f"127.0.0.1:{ports[count + i]}",
+            metrics=f"127.0.0.1:{ports[2 * count + i]}",
         )
         for i, (member, name, role) in enumerate(members)
     ]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
-from consensus.errors import RequestError
+from consensus.errors import ConflictingCertificates, ForeignOwnVote, RequestError
 from consensus.pacemaker import LEADER_DELTAS, VIEW_DELTAS
 from ledger.catalogue import CatalogueHeader, check_catalogue
 from node.acquire import BLOB_BATCH
+from node.latency import Stopwatch
 from node.loop import Loop
 from node.mempool import Overloaded
 from node.rpc.door import refusal_of
@@ -39,10 +40,20 @@ _Batch = tuple[tuple[SubmittedStatement, ...], OnResult]
 class Door:
     """Implements node.rpc.types.Intake. `submit` and `status` run on the gRPC thread, everything else on trio's."""
 
-    def __init__(self, loop: Loop, nursery: trio.Nursery, connected: Callable[[], frozenset[str]]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        nursery: trio.Nursery,
+        connected: Callable[[], frozenset[str]],
+        counters: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
+        """connected: members that can be reached now. counters: of the network, by name (see `NodeLive.counters`)."""
         self._loop = loop
         self._nursery = nursery
         self._connected = connected
+        self._counters = counters
+        self._stopwatch = Stopwatch(trio.current_time)
+        self._refused_busy = 0
         self._token = trio.lowlevel.current_trio_token()
         # At most one item for each statement handed over: it cannot be full.
         self._send, self._receive = trio.open_memory_channel[_Batch](HANDED_OVER_MAX)
@@ -61,8 +72,10 @@ class Door:
         body_bytes = sum(s.blob_bytes for s in batch)
         with self._lock:
             if self._handed_over + len(batch) > HANDED_OVER_MAX:
+                self._refused_busy += len(batch)
                 raise Overloaded("statements", f"{self._handed_over} being taken in", f"at most {HANDED_OVER_MAX}")
             if body_bytes and self._body_bytes + body_bytes > BODY_BYTES_MAX:
+                self._refused_busy += len(batch)
                 raise Overloaded("chunks", f"{self._body_bytes} bytes being checked", f"at most {BODY_BYTES_MAX} bytes")
             self._handed_over += len(batch)
             self._body_bytes += body_bytes
@@ -122,8 +135,10 @@ class Door:
         if self._recorded(submitted, on_result):
             return
         try:
-            self._loop.accept(submitted.statement, claims, on_result)
+            self._loop.accept(submitted.statement, claims, self._stopwatch.timed(on_result))
         except Overloaded as error:
+            with self._lock:
+                self._refused_busy += 1
             on_result(_refused(submitted, error))
 
     def _recorded(self, submitted: SubmittedStatement, on_result: OnResult) -> bool:
@@ -175,7 +190,18 @@ class Door:
             view_age_ms=round((now - self._view_seen[1]) * 1000),
             waiting_ms=round((now - self._final_seen[1]) * 1000),
             boot_generation=loop.greetings.generation,
+            counters=self._counts(),
+            finality=self._stopwatch.latencies(),
         )
+
+    def _counts(self) -> dict[str, int]:
+        alarms = self._loop.alarms
+        return {
+            **self._counters(),
+            "refused_busy": self._refused_busy,
+            "conflicting_certificates": alarms[ConflictingCertificates],
+            "foreign_own_votes": alarms[ForeignOwnVote],
+        }
 
 
 def _refused(submitted: SubmittedStatement, error: RequestError) -> SubmissionResult:

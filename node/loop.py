@@ -14,8 +14,9 @@ from typing import Protocol, assert_never
 import trio
 
 from consensus.engine import Engine
-from consensus.errors import PeerError
+from consensus.errors import ConflictingCertificates, ForeignOwnVote, PeerError
 from consensus.events import (
+    Alarm,
     Broadcast,
     Commit,
     Connected,
@@ -125,6 +126,8 @@ class Loop:
         self._waiting: list[Event] | None = [] if hear_first else None
         """Events since the start of a node that has not heard from enough others; None once consensus runs."""
         self.rejected: Counter[str] = Counter()
+        self.alarms: Counter[type[PeerError]] = Counter()
+        """What an operator must look into at once: agreement is lost, or somebody else votes with this node's key."""
         self.greetings = Greetings(
             genesis=genesis,
             signer=signer,
@@ -405,6 +408,8 @@ class Loop:
         Said of this node itself it is for its operator: somebody else holds its key, or agreement is lost.
         """
         self.rejected[sender] += 1
+        if isinstance(error, ConflictingCertificates | ForeignOwnVote):
+            self.alarms[type(error)] += 1
         if self.rejected[sender] <= REJECTIONS_LOGGED_PER_PEER:
             level = logging.ERROR if sender == self.signer.member.id else logging.WARNING
             log.log(level, "rejected from %s: %s", sender, error)

@@ -6,7 +6,8 @@ import logging
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -140,7 +141,7 @@ class _Node:
         loop.start()
         self.nursery.start_soon(self._pump)
         self.nursery.start_soon(loop.run_timers)
-        door = Door(loop, self.nursery, self.network.connected)
+        door = Door(loop, self.nursery, self.network.connected, self._counters)
         self.nursery.start_soon(door.run)
         self.nursery.start_soon(_refresh, door)
         server = SubmitServer(socket=self.config.submit_socket, genesis=self.genesis, intake=door)
@@ -175,6 +176,9 @@ class _Node:
             self.loop.reject(member, error)
             return encode_contents((None,))
         return encode_contents(answer_fetch(self.store, fetch, ANSWER_BYTES_MAX))
+
+    def _counters(self) -> Mapping[str, int]:
+        return asdict(self.network.counters())
 
     def _fetch(self, digests: Iterable[Digest], holders: Sequence[str]) -> None:
         self.acquirer.fetch(digests, holders)

@@ -30,6 +30,7 @@ from node.logs import configure_logs
 from node.rpc.calls import SERVICE, UNARY_SECONDS_MAX, Handler, client_stream, server_stream, unary
 from node.rpc.evidence import EvidenceService
 from node.rpc.forward import NodeLink
+from node.rpc.metrics import MetricsServer, page_of
 from node.rpc.reads import ReadService
 from node.rpc.server import CALLS_MAX, SERVER_OPTIONS, STOP_SECONDS, listen
 from node.rpc.tail import LogState, LogTail
@@ -79,6 +80,8 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
     await server.start()
     _log.info("reader of %s listens at %s:%d", genesis.origin, config.rpc_host, port)
     tasks = [asyncio.create_task(tail.run()), asyncio.create_task(_watch_health(checks, link, store))]
+    if config.metrics is not None:
+        tasks.append(asyncio.create_task(MetricsServer(*config.metrics, page_of(reads, config)).run()))
     try:
         await stop.wait()
     finally:

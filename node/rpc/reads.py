@@ -128,6 +128,10 @@ class ReadService:
 
     async def node_status(self, _request: pb.NodeStatusRequest, _call: Call) -> Message:
         """What the store says, and what the node process says where it runs."""
+        return await self.status()
+
+    async def status(self) -> pb.NodeStatusResponse:
+        """The same, for this process's own use. Raises: StoreNotReady."""
         live = await self._link.live() or pb.NodeStatusResponse(consensus_running=False)
         with self._store.snapshot() as snapshot:
             head = snapshot.head()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -94,6 +94,17 @@ class PeerLive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Latencies:
+    """Of statements, from the node's door to final on its disk, since its start; the buckets are in node/latency.py.
+
+    counts: by bucket, not cumulated; empty where nothing is known. sum_ms: of all.
+    """
+
+    counts: tuple[int, ...] = ()
+    sum_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeLive:
     """What only the running node process knows; the rest of NodeStatus is read from the store."""
 
@@ -122,6 +133,9 @@ class NodeLive:
     """How long work has waited here with nothing becoming final; 0 while nothing waits."""
     boot_generation: int = 0
     """Which start of the node process this is, counted from 1."""
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """Counts since this node's start, by name; node/metrics.py says what each is. A name may be absent."""
+    finality: Latencies = field(default_factory=Latencies)
 
 
 class Intake(Protocol):

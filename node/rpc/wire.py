@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.types import Digest
-from node.rpc.types import NodeLive, PeerLive, Refusal, SubmissionResult, SubmissionState
+from node.rpc.types import Latencies, NodeLive, PeerLive, Refusal, SubmissionResult, SubmissionState
 from protos import stretto_pb2 as pb
 
 
@@ -78,6 +78,8 @@ def live_to_wire(live: NodeLive) -> pb.NodeStatusResponse:
         view_age_ms=live.view_age_ms,
         waiting_ms=live.waiting_ms,
         boot_generation=live.boot_generation,
+        counters=live.counters,
+        finality=pb.Latencies(counts=live.finality.counts, sum_ms=live.finality.sum_ms),
     )
 
 
@@ -108,4 +110,6 @@ def live_from_wire(message: pb.NodeStatusResponse) -> NodeLive:
         view_age_ms=message.view_age_ms,
         waiting_ms=message.waiting_ms,
         boot_generation=message.boot_generation,
+        counters=dict(message.counters),
+        finality=Latencies(counts=tuple(message.finality.counts), sum_ms=message.finality.sum_ms),
     )

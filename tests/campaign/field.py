@@ -228,5 +228,6 @@ def make_twin(field: Field, member: str) -> DevnetNode:
     listen, rpc = free_ports(2)
     path = directory / "config.toml"
     text = path.read_text().replace(original.listen, f"/ip4/127.0.0.1/tcp/{listen}", 1)
+    text = re.sub(r"\[metrics\]\n(#.*\n)?listen.*\n", "", text)  # its port is the other one's
     path.write_text(text.replace(f'rpc = "{original.rpc}"', f'rpc = "127.0.0.1:{rpc}"'))
     return DevnetNode(config=load_config(path))

@@ -53,7 +53,7 @@ def _template() -> tempfile.TemporaryDirectory[str]:
         (folder / "genesis.json").write_bytes(GENESIS.raw)
         listen = "/ip4/127.0.0.1/tcp/4101"
         peers = "".join(f'{other} = "{listen}"\n' for other in MEMBERS if other != member)
-        config = CONFIG.format(member=member, listen=listen, rpc="127.0.0.1:5101", peers=peers)
+        config = CONFIG.format(member=member, listen=listen, rpc="127.0.0.1:5101", metrics="", peers=peers)
         (folder / "config.toml").write_text(config)
         (folder / "log").mkdir()
         VotingStore.create(folder / "data" / "voting")

@@ -207,7 +207,30 @@ def test_loopback(host: str, expected: bool) -> None:
 def test_known_fields_are_those_that_are_read(tmp_path: Path) -> None:
     """The list in the error is kept beside the code that reads: each name in it is one that `load_config` takes."""
     values = {"peers": '{label = "/ip4/127.0.0.1/tcp/1"}', "gossip": "true", "store_bytes_max": str(2**30)}
+    values["metrics"] = '{listen = "127.0.0.1:1"}'
     given = {line.partition(" ")[0]: line.partition("= ")[2] for line in GOOD.splitlines()} | values
     given |= {name: '"x.pem"' for name in config.FIELDS if name.startswith("tls_")}
     assert set(given) == set(config.FIELDS)
     load_config(write(tmp_path, "".join(f"{name} = {value}\n" for name, value in given.items())))
+
+
+# ---- metrics ----
+
+
+def test_no_metrics_are_served_unless_asked_for(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, GOOD + PEERS)).metrics is None
+    got = load_config(write(tmp_path, GOOD + '[metrics]\nlisten = "[::1]:6101"\n' + PEERS))
+    assert got.metrics == ("::1", 6101)
+
+
+@pytest.mark.parametrize(
+    ("table", "field"),
+    [
+        ("", "metrics.listen"),
+        ('listen = "0.0.0.0:6101"', "metrics.listen"),
+        ('listen = "127.0.0.1"', "metrics.listen"),
+        ('listen = "127.0.0.1:1"\nlisten_on = 1', "metrics.listen_on"),
+    ],
+)
+def test_metrics_elsewhere_than_on_loopback_are_refused(tmp_path: Path, table: str, field: str) -> None:
+    assert refused(tmp_path, f"{GOOD}[metrics]\n{table}\n{PEERS}").field == field

@@ -10,8 +10,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from consensus.errors import ConflictingCertificates, ForeignOwnVote
 from consensus.types import View
 from node.intake import Door
+from node.metrics import _COUNTERS
 from node.rpc.types import PeerLive
 from tests.ledger.builders import make_claim
 from tests.node.nodes import CONSORTIUM, GENESIS, Bench, Results, make_folder
@@ -86,3 +88,14 @@ async def test_waiting_counts_only_while_work_waits_and_nothing_becomes_final(
     say(monkeypatch, node, finalized_view=View(1))
     later(mock_clock, door, 1.0)
     assert door.status().waiting_ms == 0, "something became final"
+
+
+async def test_counts_of_network_door_and_alarms_are_told_by_name(node: Bench) -> None:
+    async with trio.open_nursery() as nursery:
+        door = Door(node.loop, nursery, frozenset, lambda: {"drops_out": 3})
+        node.loop.reject("label", ConflictingCertificates(4, "one", "other"))
+        node.loop.reject("court", ForeignOwnVote(5, "NOTARIZE"))
+        door.refresh()
+        counts = door.status().counters
+        assert (counts["drops_out"], counts["conflicting_certificates"], counts["foreign_own_votes"]) == (3, 1, 1)
+        assert set(counts) <= set(_COUNTERS), "each is shown"

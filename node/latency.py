@@ -1,0 +1,40 @@
+"""How long statements took from this node's door to being final on its disk: a histogram, counted as they come."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+
+from node.rpc.types import Latencies, OnResult, SubmissionResult, SubmissionState
+
+BOUNDS_MS = (10, 20, 30, 40, 50, 75, 100, 150, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
+"""Upper bounds of the buckets, inclusive; one more bucket has none. Fine where the promises are (40 and 150 ms)."""
+
+
+class Stopwatch:
+    """Times each statement that enters here. One thread, the loop's, owns it."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        """now_s: a monotonic clock, seconds."""
+        self._now_s = now_s
+        self._counts = [0] * (len(BOUNDS_MS) + 1)
+        self._sum_ms = 0.0
+
+    def timed(self, on_result: OnResult) -> OnResult:
+        """`on_result`, and the time from now to FINAL counted. To be called, as the result, on the loop's thread."""
+        begun_s = self._now_s()
+
+        def told(result: SubmissionResult) -> None:
+            if result.state is SubmissionState.FINAL:
+                self.add((self._now_s() - begun_s) * 1000)
+            on_result(result)
+
+        return told
+
+    def add(self, milliseconds: float) -> None:
+        self._counts[bisect_left(BOUNDS_MS, milliseconds)] += 1
+        self._sum_ms += milliseconds
+
+    def latencies(self) -> Latencies:
+        """What was counted since this node's start."""
+        return Latencies(counts=tuple(self._counts), sum_ms=round(self._sum_ms))
