@@ -12,6 +12,7 @@ from consensus.events import (
     Connected,
     EngineStatus,
     Event,
+    Executed,
     Output,
     PayloadsHeld,
     Received,
@@ -68,6 +69,11 @@ class Engine:
         self.deadline_ms: int | None = 0
         self._restore(restored)
 
+    @property
+    def ended(self) -> bool:
+        """Whether this epoch is over. From then on every step is empty: the next epoch has an engine of its own."""
+        return False
+
     # ---- start -------------------------------------------------------------------------------------------------------
 
     def _restore(self, restored: Restored) -> None:
@@ -121,6 +127,8 @@ class Engine:
                 self._state.stale_finality = True
             case Connected():
                 self._connected(event.peer)
+            case Executed():
+                pass
             case _:
                 assert_never(event)
         if self._started:

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consensus.errors import PeerError
+from consensus.errors import ConflictingCertificates, ForeignOwnVote, PeerError
 from consensus.messages import Message
-from consensus.types import Block, Certificate, Digest, Height, SignedVote, ValidatorIndex, View, Vote
+from consensus.types import (
+    ZERO_DIGEST,
+    Block,
+    Certificate,
+    Digest,
+    Height,
+    SignedVote,
+    ValidatorIndex,
+    View,
+    Vote,
+    VoteKind,
+)
 
 # ---- events ----------------------------------------------------------------------------------------------------------
 
@@ -42,10 +53,13 @@ class PayloadsHeld:
     """These payloads are stored durably here and every statement in them is valid: they may be voted for.
 
     order: True where they wait to be ordered (the engine keeps them, in this order, for its own proposals).
+    ending: True where each of them holds a statement that may change the committee (a governance statement): judged
+    from the payload alone, never from state, so that all validators say the same of it, in every life.
     """
 
     digests: tuple[Digest, ...]
     order: bool
+    ending: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +69,18 @@ class Connected:
     peer: ValidatorIndex
 
 
-Event = Tick | Received | Signed | PayloadsHeld | Connected
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """Blocks up to `height` are executed and stored. Wanted after each Commit with `awaits_execution`; never needless.
+
+    next_committee: digest of the roster that a change passed there made; None where the epoch goes on.
+    """
+
+    height: Height
+    next_committee: Digest | None = None
+
+
+Event = Tick | Received | Signed | PayloadsHeld | Connected | Executed
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------
 
@@ -112,11 +137,23 @@ class SendChain:
 class Commit:
     """These blocks are final, consecutive, and all their payloads are held: execute and store them in one transaction.
 
-    finalization names the last of them.
+    finalization: of the last of them, or of the last block of `proof`.
+    proof: of a boundary block that is final by a descendant: the headers from after it up to the one `finalization`
+    names. They are kept to prove the boundary, and never enter the ledger.
+
+    Where the last block names a next_committee it ends the epoch, and is the last block of this engine. Compare the
+    name with what execution gave BEFORE anything is written: who finds a difference must stop, loudly (design D4).
     """
 
     blocks: tuple[Block, ...]
     finalization: Certificate
+    proof: tuple[Block, ...] = ()
+    awaits_execution: bool = False
+    """Whether nothing more can be ordered until `Executed` says what became of these blocks."""
+
+    @property
+    def ends_epoch(self) -> bool:
+        return self.blocks[-1].next_committee != ZERO_DIGEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +172,17 @@ class Rejected:
     error: PeerError
 
 
-Output = Persist | Sign | Send | Broadcast | FetchPayloads | SendChain | Commit | Misbehaviour | Rejected
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """For the operator, at once: agreement is lost, or somebody else votes with this validator's key.
+
+    No peer is to blame for having told it, so it is no `Rejected`.
+    """
+
+    error: ConflictingCertificates | ForeignOwnVote
+
+
+Output = Persist | Sign | Send | Broadcast | FetchPayloads | SendChain | Commit | Misbehaviour | Rejected | Alarm
 
 # ---- state that survives a restart -----------------------------------------------------------------------------------
 
@@ -144,7 +191,10 @@ Output = Persist | Sign | Send | Broadcast | FetchPayloads | SendChain | Commit 
 class Restored:
     """What the store kept above the last finalized view, given to the engine at start.
 
-    head: last finalized block (the genesis block on a new chain). finalization: of head; None for the genesis block.
+    head: last finalized block. At the start of an epoch that is the genesis block or the boundary of the epoch before.
+    finalization: of head; None for the first block of the epoch. Votes, blocks and certificates of other epochs are
+    left alone: views go on from the boundary's, so those of the epoch before that helped finalize it come again.
+    next_committee: what execution up to head decided, in this epoch; zero where no change has passed yet.
     """
 
     head: Block
@@ -152,6 +202,7 @@ class Restored:
     votes: tuple[Vote, ...] = ()
     blocks: tuple[Block, ...] = ()
     certificates: tuple[Certificate, ...] = ()
+    next_committee: Digest = ZERO_DIGEST
     trusted: bool = True
     """False where the voting state may be older than what was sent (an empty or restored data directory)."""
 
@@ -169,4 +220,20 @@ class EngineStatus:
     missing_payloads: int
     recovering: bool
     last_heard: tuple[View, ...]
-    """Per validator: highest view a signed message of theirs was seen for."""
+    """Per validator: highest view a signed message of theirs was seen for. Its lag is `view` less that."""
+    last_votes: tuple[VoteKind | None, ...] = ()
+    """Per validator: kind of its latest vote seen, None before the first; empty where nothing is known."""
+    timeouts: tuple[int, ...] = ()
+    """Per validator: views it led that were nullified, since the start of this process in this epoch."""
+    timeouts_in_row: int = 0
+    """Views nullified since the last one in which a block was notarized or became final."""
+    missing_certificate: View | None = None
+    """Lowest view whose certificate lacks here and is asked for; None where none does."""
+    missing_block: Digest | None = None
+    """A block that certificates name and that lacks here."""
+    waits_for: str | None = None
+    """In words, why this validator does not vote in its view now; None where it has, or where nothing is at stake."""
+    next_committee: Digest | None = None
+    """The committee a passed change made, from its execution until the boundary that names it is final."""
+    ended: bool = False
+    """Whether this epoch is over: its boundary block is final and committed."""

@@ -10,6 +10,7 @@ from typing import assert_never
 
 from consensus.engine import Engine
 from consensus.events import (
+    Alarm,
     Broadcast,
     Commit,
     Connected,
@@ -254,7 +255,9 @@ class World:
                 self.checks.misbehaviour(node.index, output)
             case Rejected() if node.is_honest:
                 self.checks.rejected(node.index, output)
-            case Misbehaviour() | Rejected():
+            case Alarm() if node.is_honest:
+                raise Violation(f"validator {node.index} sounds an alarm: {output.error}")
+            case Misbehaviour() | Rejected() | Alarm():
                 pass
             case _:
                 assert_never(output)
