@@ -102,6 +102,10 @@ def test_connections_that_say_nothing_are_bounded_and_end(page: Page) -> None:
         over = page.connect()
         assert over.recv(1) == b"", "one too many is closed at once"
         over.close()
+        idle[0].setblocking(False)
+        with pytest.raises(BlockingIOError):  # those within the bound are given their time
+            idle[0].recv(1)
+        idle[0].settimeout(WAIT_S)
         assert idle[0].recv(1) == b"", "nobody may stay for ever"
         assert page.get()[0] == 200
     finally:
