@@ -58,7 +58,7 @@ def check_claimant(genesis: Genesis, member: str, public_key: PublicKey, *, as_c
         consortium=genesis.digest,
         sign=lambda _: bytes(64),  # never signed: only what stands before the signature is looked at
     )
-    check_authority(parse_statement(unsigned), genesis)
+    check_authority(parse_statement(unsigned), genesis.roster)
 
 
 def sign_claims(
@@ -93,7 +93,7 @@ def sign_claims(
         else Submission(statement=data)
     )
     statement = parse_statement(data)
-    check_statement(statement, genesis)  # learn here, not from a node, that the key or the role is the wrong one
+    check_statement(statement, genesis.roster)  # learn here, not from a node, that the key or the role is the wrong one
     return SignedClaims(submission=submission, statement=statement, claims=tuple(claims))
 
 

@@ -10,8 +10,9 @@ import click
 from cli.connect import OutOfTime, connected
 from cli.output import Exit, json_option, node_option, print_json, printable, say
 from cli.submit import block_time
+from ledger.catalogue import CatalogueHeader
 from ledger.claim import Claim
-from ledger.statement import parse_statement
+from ledger.statement import Content, parse_statement
 from node.rpc.answers import RecordedStatement
 
 
@@ -51,9 +52,20 @@ def watch_command(from_index: int, count: int | None, deadline_s: float | None, 
     return Exit.OK
 
 
+def _told(content: Content) -> tuple[str, int]:
+    """What it is about, in a few words, and how many claims it holds."""
+    match content:
+        case Claim():
+            return content.title, 1
+        case CatalogueHeader():
+            return f"{content.count} claims", content.count
+        case _:
+            return f"vote to {content.describe()}", 0
+
+
 def _show(recorded: RecordedStatement, *, as_json: bool) -> None:
     statement = parse_statement(recorded.raw)
-    claims = 1 if isinstance(statement.content, Claim) else statement.content.count
+    what, claims = _told(statement.content)
     if as_json:
         print_json(
             {
@@ -69,8 +81,7 @@ def _show(recorded: RecordedStatement, *, as_json: bool) -> None:
             indent=None,
         )
         return
-    what = statement.content.title if isinstance(statement.content, Claim) else f"{claims} claims"
     say(
-        f"{recorded.index:>8}  {block_time(recorded.block_time_ms)}  {statement.kind:<9}  {statement.issuer:<12}  "
+        f"{recorded.index:>8}  {block_time(recorded.block_time_ms)}  {statement.kind:<10}  {statement.issuer:<12}  "
         f"{printable(what)}"
     )

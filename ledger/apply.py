@@ -1,30 +1,51 @@
 """Execution: what a final block adds to the log. Pure and deterministic: every validator computes the same leaves.
 
-Validity of form and signature was checked before anybody voted; here is decided what depends on state, and that is
-only whether something is on record already. A statement refused here leaves a receipt, never a leaf (design D4, D7).
+Validity of form and signature was checked before anybody voted; here is decided what depends on state: whether
+something is on record already, and what members' votes on governance come to. A statement refused here leaves a
+receipt, never a leaf (design D4, D7).
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Final, Protocol
+from typing import Protocol
 
-from consensus.errors import MalformedMessage
 from consensus.types import Digest
 from ledger.catalogue import CatalogueHeader
 from ledger.claim import Claim, ClaimKeys, claim_keys, read_claim_keys
+from ledger.governance import Change, NotApplicable, amend, check_seats, conclude, proposal_id
+from ledger.receipt import Outcome, Reason, Receipt
+from ledger.roster import Roster
 from ledger.statement import Statement
+
+__all__ = [
+    "Applied",
+    "CountedVote",
+    "Entry",
+    "EntryClaim",
+    "LedgerView",
+    "Outcome",
+    "Overlay",
+    "Reason",
+    "Receipt",
+    "apply_block",
+]
 
 
 class LedgerView(Protocol):
-    """The state that execution depends on: what is on record below `size`."""
+    """The state that execution depends on: what is on record below `size`, and the epoch's roster and votes."""
 
     @property
     def size(self) -> int:
         """Leaves."""
+
+    @property
+    def roster(self) -> Roster:
+        """Of the epoch of the block to be executed."""
+
+    def voters_for(self, proposal: Digest) -> frozenset[str]:
+        """Members whose votes for this proposal are on record. A proposal is of one epoch: so are its votes."""
 
     def index_of_statement(self, digest: Digest) -> int | None:
         """Leaf index of the statement with these very bytes."""
@@ -35,80 +56,6 @@ class LedgerView(Protocol):
     def index_of_client_ref(self, issuer: str, client_ref: str) -> int | None: ...
 
     def index_of_catalogue(self, issuer: str, root: Digest) -> int | None: ...
-
-
-class Outcome(IntEnum):
-    RECORDED = 1
-    DUPLICATE = 2
-
-
-class Reason(IntEnum):
-    """By what a duplicate is the same as the earlier statement."""
-
-    NONE = 0
-    """No duplicate."""
-    STATEMENT = 1
-    """The same bytes."""
-    SIGNED = 2
-    """The same signed content under another envelope or signature."""
-    CLIENT_REF = 3
-    """Another statement under a client reference that the issuer has used."""
-    CATALOGUE = 4
-    """A catalogue of the issuer's with the same root: a re-run."""
-
-
-_REASON_TEXT: Final = {
-    Reason.STATEMENT: ("statement", "a statement not on record"),
-    Reason.SIGNED: ("signature", "content not signed and recorded before"),
-    Reason.CLIENT_REF: ("content.ref", "a client reference this issuer has not used"),
-    Reason.CATALOGUE: ("catalogue.root", "a set of claims this issuer has not recorded"),
-}
-_RECEIPT: Final = struct.Struct(">BB32sQQQ")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What became of one statement of one block. Stays outside the log: it is this node's answer, not a record."""
-
-    statement: Digest
-    outcome: Outcome
-    index: int
-    """Leaf index: its own where RECORDED, the earlier statement's where DUPLICATE."""
-    height: int
-    """Of the block that ordered it."""
-    block_time_ms: int
-    reason: Reason = Reason.NONE
-
-    @property
-    def code(self) -> str:
-        """Refusal code; empty where recorded."""
-        return "" if self.outcome is Outcome.RECORDED else "DUPLICATE_STATEMENT"
-
-    @property
-    def field(self) -> str:
-        """What of the statement is on record already; empty where recorded."""
-        return _REASON_TEXT[self.reason][0] if self.reason else ""
-
-    @property
-    def expected(self) -> str:
-        return f"{_REASON_TEXT[self.reason][1]}; it is leaf {self.index}" if self.reason else ""
-
-    def encode(self) -> bytes:
-        """Fixed layout for the store."""
-        return _RECEIPT.pack(
-            self.outcome, self.reason, self.statement, self.index, self.height, self.block_time_ms
-        )  # fmt: skip
-
-    @classmethod
-    def decode(cls, data: bytes) -> Receipt:
-        """Inverse of `encode`. Raises: MalformedMessage."""
-        if len(data) != _RECEIPT.size or data[0] not in set(Outcome) or data[1] not in set(Reason):
-            raise MalformedMessage("receipt", "layout", f"{_RECEIPT.size} bytes with a known outcome and reason")
-        outcome, reason, statement, index, height, block_time_ms = _RECEIPT.unpack(data)
-        return cls(
-            statement=Digest(statement), outcome=Outcome(outcome), index=index, height=height,
-            block_time_ms=block_time_ms, reason=Reason(reason),
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +75,17 @@ class Entry:
     height: int
     block_time_ms: int
     claims: tuple[EntryClaim, ...]
-    """In order of their position: one of a CLAIM, all of a CATALOGUE."""
+    """In order of their position: one of a CLAIM, all of a CATALOGUE, none of a governance statement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedVote:
+    """A vote that counts: the leaf `index` holds it. All that the store must keep for `LedgerView.voters_for`."""
+
+    proposal: Digest
+    voter: str
+    """Member id."""
+    index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +96,12 @@ class Applied:
     block_time_ms: int
     entries: tuple[Entry, ...]
     receipts: tuple[Receipt, ...]
+    votes: tuple[CountedVote, ...] = ()
+    """Governance statements among `entries`, in order."""
+    passed: tuple[Digest, ...] = ()
+    """Proposals that this block decided, in order."""
+    next_roster: Roster | None = None
+    """Of the next epoch, where something passed: this block is the last of its epoch with statements."""
 
     @property
     def claim_count(self) -> int:
@@ -155,10 +118,20 @@ class Overlay:
         self._signed: dict[Digest, int] = {}
         self._client_refs: dict[tuple[str, str], int] = {}
         self._catalogues: dict[tuple[str, Digest], int] = {}
+        self._voters: dict[Digest, frozenset[str]] = {}
+        self._ended_at: int | None = None
 
     @property
     def size(self) -> int:
         return self._size
+
+    @property
+    def roster(self) -> Roster:
+        """Of the base: blocks of two epochs are never committed together."""
+        return self._base.roster
+
+    def voters_for(self, proposal: Digest) -> frozenset[str]:
+        return self._base.voters_for(proposal) | self._voters.get(proposal, frozenset())
 
     def index_of_statement(self, digest: Digest) -> int | None:
         found = self._statements.get(digest)
@@ -187,8 +160,19 @@ class Overlay:
             self._catalogues[statement.issuer, statement.content.root] = index
         return index
 
+    def count(self, vote: CountedVote) -> None:
+        """Takes a member's vote into account."""
+        self._voters[vote.proposal] = self._voters.get(vote.proposal, frozenset()) | {vote.voter}
+
     def extend(self, applied: Applied) -> None:
         """Takes over what a block added, for the next block."""
+        assert self._ended_at is None or not applied.receipts, (
+            f"block {applied.height} has statements, but block {self._ended_at} ended the epoch"
+        )
+        for vote in applied.votes:
+            self.count(vote)
+        if applied.next_roster is not None:
+            self._ended_at = applied.height
         for entry in applied.entries:
             index = self.add(entry.statement)
             assert index == entry.index, f"block {applied.height} was executed on another state: leaf {entry.index}"
@@ -207,13 +191,13 @@ def apply_block(
     checked claims (`check_catalogue`) of every catalogue among them: no validator votes without them.
     """
     state = Overlay(view)
+    assembly = _Assembly(state)
     entries: list[Entry] = []
     receipts: list[Receipt] = []
     for _payload_digest, statements in payloads:
         for statement in statements:
-            earlier = _earlier(state, statement)
-            if earlier is None:
-                outcome, reason, index = Outcome.RECORDED, Reason.NONE, state.add(statement)
+            outcome, reason, index = _record(state, assembly, statement)
+            if outcome is Outcome.RECORDED:
                 entries.append(
                     Entry(
                         index=index,
@@ -223,8 +207,6 @@ def apply_block(
                         claims=_claims(statement, bodies),
                     )
                 )
-            else:
-                outcome, (reason, index) = Outcome.DUPLICATE, earlier
             receipts.append(
                 Receipt(
                     statement=statement.digest,
@@ -235,7 +217,65 @@ def apply_block(
                     reason=reason,
                 )
             )
-    return Applied(height=height, block_time_ms=block_time_ms, entries=tuple(entries), receipts=tuple(receipts))
+    return Applied(
+        height=height,
+        block_time_ms=block_time_ms,
+        entries=tuple(entries),
+        receipts=tuple(receipts),
+        votes=tuple(assembly.votes),
+        passed=tuple(assembly.passed),
+        next_roster=assembly.next_roster(),
+    )
+
+
+def _record(state: Overlay, assembly: _Assembly, statement: Statement) -> tuple[Outcome, Reason, int]:
+    """Decides on one statement and takes it into `state` where it becomes a leaf."""
+    if (earlier := _earlier(state, statement)) is not None:
+        return Outcome.DUPLICATE, *earlier
+    content = statement.content
+    if isinstance(content, Change):
+        proposal = proposal_id(content)
+        try:
+            assembly.cast(statement.issuer, proposal, content, state.size)
+        except NotApplicable as refused:
+            return Outcome.REFUSED, refused.reason, 0
+    return Outcome.RECORDED, Reason.NONE, state.add(statement)
+
+
+class _Assembly:
+    """The votes of one block, one after the other."""
+
+    def __init__(self, state: Overlay) -> None:
+        self._state = state
+        self._epoch = state.roster
+        self._amended = state.roster
+        self.votes: list[CountedVote] = []
+        self.passed: list[Digest] = []
+
+    def cast(self, voter: str, proposal: Digest, change: Change, index: int) -> None:
+        """Counts a vote that is to be the leaf `index`; with a quorum of them the change passes.
+
+        Raises: NotApplicable, with nothing counted.
+        """
+        assert self._epoch.validator_index(voter) is not None, f"{voter} has no seat: who votes is checked before"
+        if change.epoch != self._epoch.epoch:
+            raise NotApplicable(Reason.OTHER_EPOCH)
+        if proposal in self.passed:
+            raise NotApplicable(Reason.PASSED)
+        voters = self._state.voters_for(proposal)
+        if voter in voters:
+            raise NotApplicable(Reason.VOTED)
+        amended = amend(self._amended, change)
+        if len(voters) + 1 >= self._epoch.quorum:
+            check_seats(self._epoch, amended)
+            self._amended = amended
+            self.passed.append(proposal)
+        vote = CountedVote(proposal=proposal, voter=voter, index=index)
+        self._state.count(vote)
+        self.votes.append(vote)
+
+    def next_roster(self) -> Roster | None:
+        return conclude(self._epoch, self._amended) if self.passed else None
 
 
 def _earlier(state: LedgerView, statement: Statement) -> tuple[Reason, int] | None:
@@ -255,6 +295,8 @@ def _earlier(state: LedgerView, statement: Statement) -> tuple[Reason, int] | No
 
 def _claims(statement: Statement, bodies: Mapping[Digest, Sequence[bytes]]) -> tuple[EntryClaim, ...]:
     content = statement.content
+    if isinstance(content, Change):
+        return ()
     if isinstance(content, Claim):
         return (EntryClaim(data=statement.body, keys=claim_keys(content)),)
     assert statement.digest in bodies, f"catalogue {statement.digest.hex()} was voted for without its body"

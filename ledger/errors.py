@@ -128,3 +128,15 @@ class MalformedGenesis(StatementError):
     """A genesis file breaks a rule of its form."""
 
     code = "MALFORMED_GENESIS"
+
+
+class MalformedRoster(StatementError):
+    """A roster breaks a rule of its form."""
+
+    code = "MALFORMED_ROSTER"
+
+
+class MalformedGovernance(StatementError):
+    """A governance statement's change breaks a rule of its form."""
+
+    code = "MALFORMED_GOVERNANCE"

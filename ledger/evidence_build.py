@@ -41,6 +41,7 @@ from ledger.evidence_parts import (
 from ledger.evidence_summary import summarise
 from ledger.evidence_text import LIMITS_MD, VERIFY_GO, VERIFY_MD, VERIFY_PY
 from ledger.genesis import Genesis
+from ledger.governance import Change
 from ledger.note import parse_note
 from ledger.payload import Payload, parse_payload
 from ledger.policy import genesis_policy
@@ -144,6 +145,10 @@ def _claim_files(
         if claims is not None or position is not None:
             raise EvidenceImpossible("the statement is a claim by itself, it has no positions: ask for it without one")
         return content, {}
+    if isinstance(content, Change):
+        if claims is not None or position is not None:
+            raise EvidenceImpossible("the statement is a vote on governance, it holds no claims: ask for it alone")
+        return None, {}
     if position is None:
         return None, {}
     if claims is None or len(claims) != content.count or not 0 <= position < content.count:

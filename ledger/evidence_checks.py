@@ -21,6 +21,7 @@ from ledger.evidence_case import Case
 from ledger.evidence_manifest import digests_of, format_time
 from ledger.evidence_summary import summarise
 from ledger.genesis import Genesis
+from ledger.governance import Change
 from ledger.merkle import leaf_hash, verify_inclusion
 from ledger.note import parse_note
 from ledger.policy import genesis_policy, parse_policy
@@ -100,7 +101,7 @@ def check_statement_form(case: Case) -> str:
 def check_issuer(case: Case) -> str:
     statement, genesis = case.statement, case.genesis
     try:
-        member = check_authority(statement, genesis)
+        member = check_authority(statement, genesis.roster)
     except WrongConsortium:
         raise Refused(
             f"The statement was signed for another consortium, whose genesis has SHA-256 {statement.consortium.hex()}."
@@ -134,6 +135,10 @@ def check_claim(case: Case) -> str:
         if proof is not None:
             raise Refused("The file offers a claim of a catalogue, but the statement is no catalogue.")
         return f"The signed statement is itself the claim, about {content.title!r}."
+    if isinstance(content, Change):
+        if proof is not None:
+            raise Refused("The file offers a claim of a catalogue, but the statement is no catalogue.")
+        raise CannotCheck(f"The statement is a vote on governance, to {content.describe()}; it holds no claim.")
     if proof is None:
         raise CannotCheck(
             f"The file is evidence of a catalogue of {content.count} claims as a whole; it offers no single claim."

@@ -34,7 +34,9 @@ from ledger.errors import (
     UnknownMember,
     WrongConsortium,
 )
-from ledger.genesis import KEY_ID_BYTES, MEMBER_ID, Genesis, Member, Role, key_id
+from ledger.governance import Change, parse_admit, parse_remove, parse_rotate_key, parse_set_policy
+from ledger.member import KEY_ID_BYTES, MEMBER_ID, Member, Role, key_id
+from ledger.roster import Roster
 from ledger.text import text_fault
 
 STATEMENT_BYTES_MAX: Final = 65_536
@@ -56,9 +58,13 @@ class StatementKind(StrEnum):
 
     CLAIM = "CLAIM"
     CATALOGUE = "CATALOGUE"
+    ADMIT = "ADMIT"
+    REMOVE = "REMOVE"
+    ROTATE_KEY = "ROTATE_KEY"
+    SET_POLICY = "SET_POLICY"
 
 
-Content = Claim | CatalogueHeader
+Content = Claim | CatalogueHeader | Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +74,28 @@ class _KindRule:
     parse: Callable[[bytes], Content]
     roles: frozenset[Role]
     """Who may make such statements."""
+    within: str | None = None
+    """What a fault of the content is said to lie in; None where its own paths name that."""
+    needs_seat: bool = False
+    """Whether the issuer must have a seat in the committee."""
 
 
+_CLAIMANTS: Final = frozenset({Role.LABEL, Role.SOCIETY})
+_ANYBODY: Final = frozenset(Role)
 _KINDS: Final[dict[StatementKind, _KindRule]] = {
-    StatementKind.CLAIM: _KindRule(parse=parse_claim, roles=frozenset({Role.LABEL, Role.SOCIETY})),
-    StatementKind.CATALOGUE: _KindRule(parse=parse_catalogue_header, roles=frozenset({Role.LABEL, Role.SOCIETY})),
+    StatementKind.CLAIM: _KindRule(parse=parse_claim, roles=_CLAIMANTS),
+    StatementKind.CATALOGUE: _KindRule(parse=parse_catalogue_header, roles=_CLAIMANTS, within="catalogue"),
+    StatementKind.ADMIT: _KindRule(parse=parse_admit, roles=_ANYBODY, needs_seat=True),
+    StatementKind.REMOVE: _KindRule(parse=parse_remove, roles=_ANYBODY, needs_seat=True),
+    StatementKind.ROTATE_KEY: _KindRule(parse=parse_rotate_key, roles=_ANYBODY, needs_seat=True),
+    StatementKind.SET_POLICY: _KindRule(parse=parse_set_policy, roles=_ANYBODY, needs_seat=True),
 }
 _KIND_NAMES: Final = {kind.value: kind for kind in StatementKind}
 
 
 def _kind_of(content: Content) -> StatementKind:
+    if isinstance(content, Change):
+        return StatementKind(content.kind)
     return StatementKind.CLAIM if isinstance(content, Claim) else StatementKind.CATALOGUE
 
 
@@ -110,8 +128,11 @@ class Statement:
 
 
 def parse_statement(data: bytes) -> Statement:
-    """Statement of untrusted bytes. Raises: MalformedStatement, StatementTooLarge; MalformedClaim or MalformedCatalogue
-    where the envelope is right and its content is not."""
+    """Statement of untrusted bytes.
+
+    Raises: MalformedStatement, StatementTooLarge; MalformedClaim, MalformedCatalogue or MalformedGovernance where the
+    envelope is right and its content is not.
+    """
     if len(data) > STATEMENT_BYTES_MAX:
         raise StatementTooLarge("statement", f"{len(data)} bytes", f"at most {STATEMENT_BYTES_MAX} bytes")
     if data[:2] != _ENVELOPE:
@@ -128,10 +149,11 @@ def parse_statement(data: bytes) -> Statement:
     header = _parse_protected(protected)
     kind, client_ref, body = _parse_content(content_bytes)
     signed = _sig_structure(protected, content_bytes)
+    rule = _KINDS[kind]
     try:
-        content = _KINDS[kind].parse(body)
+        content = rule.parse(body)
     except StatementError as error:
-        raise (error if kind is StatementKind.CLAIM else error.within("catalogue")) from None
+        raise (error if rule.within is None else error.within(rule.within)) from None
     return Statement(
         raw=data,
         digest=Digest(hashlib.sha256(data).digest()),
@@ -237,30 +259,35 @@ def _sig_structure(protected: bytes, content: bytes) -> bytes:
 # ---- checking --------------------------------------------------------------------------------------------------------
 
 
-def check_authority(statement: Statement, genesis: Genesis) -> Member:
+def check_authority(statement: Statement, roster: Roster) -> Member:
     """The issuer, where it is a member that may make this kind of statement with the key it names. No signature yet.
 
+    roster: of the epoch of the block that orders the statement, or that is to.
     Raises: WrongConsortium, UnknownMember, RoleForbids, InvalidStatementSignature.
     """
-    if statement.consortium != genesis.digest:
-        raise WrongConsortium("protected.stretto-consortium", statement.consortium, genesis.digest.hex())
-    member = genesis.member(statement.issuer)
+    if statement.consortium != roster.consortium:
+        raise WrongConsortium("protected.stretto-consortium", statement.consortium, roster.consortium.hex())
+    member = roster.member(statement.issuer)
     if member is None:
         raise UnknownMember("protected.issuer", statement.issuer, "the id of a member of this consortium")
-    if member.role not in _KINDS[statement.kind].roles:
-        allowed = ", ".join(sorted(_KINDS[statement.kind].roles))
+    rule = _KINDS[statement.kind]
+    if member.role not in rule.roles:
+        allowed = ", ".join(sorted(rule.roles))
         raise RoleForbids("protected.issuer", f"{member.id} ({member.role})", f"one of {allowed} for {statement.kind}")
+    if rule.needs_seat and not member.validator:
+        expected = f"a member with a seat in the committee for {statement.kind}"
+        raise RoleForbids("protected.issuer", f"{member.id} (no seat)", expected)
     if statement.key_id != member.statement_key_id:
         raise InvalidStatementSignature("protected.kid", statement.key_id, member.statement_key_id.hex())
     return member
 
 
-def check_statement(statement: Statement, genesis: Genesis) -> None:
-    """Whether the statement may be recorded, as far as the genesis alone can say: member, role, key, signature.
+def check_statement(statement: Statement, roster: Roster) -> None:
+    """Whether the statement may be ordered, as far as the roster alone can say: member, role, seat, key, signature.
 
     Raises: WrongConsortium, UnknownMember, RoleForbids, InvalidStatementSignature.
     """
-    member = check_authority(statement, genesis)
+    member = check_authority(statement, roster)
     if not verify_strict(member.keys.statement, statement.signed_bytes, statement.signature):
         raise InvalidStatementSignature("signature", statement.signature, f"a signature of {member.id}'s statement key")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from consensus.types import Digest
 from ledger.apply import Reason, Receipt
@@ -81,4 +81,5 @@ def result_of(receipt: Receipt, store: StoredEntries) -> SubmissionResult:
             )
             return SubmissionResult(digest=receipt.statement, state=SubmissionState.REFUSED, refusal=refusal)
         case _:
-            assert_never(receipt.reason)
+            refusal = Refusal(code=receipt.code, field=receipt.field, value="", expected=receipt.expected)
+            return SubmissionResult(digest=receipt.statement, state=SubmissionState.REFUSED, refusal=refusal)

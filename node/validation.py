@@ -104,7 +104,7 @@ def check_statements(payload: Payload, genesis: Genesis) -> tuple[Statement, ...
     for position, raw in enumerate(payload.statements):
         try:
             statement = parse_statement(raw)
-            check_statement(statement, genesis)
+            check_statement(statement, genesis.roster)
         except (RequestError, PeerError) as error:
             raise BadPayload(author, payload.digest, f"statement {position}: {error}") from error
         statements.append(statement)

@@ -95,7 +95,7 @@ def admit(raw: bytes, chunks: Chunks, genesis: Genesis) -> SubmittedStatement:
     Raises: the errors of parse_statement and check_statement; MissingChunks.
     """
     statement = parse_statement(raw)
-    check_statement(statement, genesis)
+    check_statement(statement, genesis.roster)
     return with_body(statement, chunks)
 
 

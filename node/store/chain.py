@@ -25,6 +25,7 @@ from ledger.merkle import Frontier, root_at
 from ledger.misbehaviour import MisbehaviourEvidence
 from ledger.note import NoteSignature
 from ledger.payload import Payload
+from ledger.roster import Roster
 from node.store import misbehaviour, schema
 from node.store.commitment import Commitment, Committed
 from node.store.environment import MAP_BYTES_MAX, WriterEnvironment
@@ -51,15 +52,19 @@ class Cosigned:
 class Recorded:
     """The LedgerView that execution asks, three times for every statement: so it is one snapshot for a whole block."""
 
-    def __init__(self, view: View, recent: RecentKeys, size: int) -> None:
+    def __init__(self, view: View, recent: RecentKeys, size: int, roster: Roster) -> None:
         self._view = view
         self._recent = recent
         self._size = size
+        self.roster = roster
 
     @property
     def size(self) -> int:
         """Leaves."""
         return self._size
+
+    def voters_for(self, proposal: Digest) -> frozenset[str]:  # noqa: ARG002  the store keeps no votes yet
+        return frozenset()
 
     def index_of_statement(self, digest: Digest) -> int | None:
         runs = self._recent.may_hold(row_key(KeyKind.STATEMENT, digest))
@@ -261,7 +266,7 @@ class ChainStore:
     def recorded(self) -> Iterator[Recorded]:
         """What is on record, as of one snapshot: keep it short, and write nothing meanwhile."""
         with self._env.read() as txn:
-            yield Recorded(self._view(txn), self._recent, self._size)
+            yield Recorded(self._view(txn), self._recent, self._size, self._genesis.roster)
 
     def index_of_statement(self, digest: Digest) -> int | None:
         with self.recorded() as recorded:

@@ -14,6 +14,7 @@ from consensus.events import Commit
 from consensus.types import Block, VoteKind
 from ledger.apply import Applied, Entry, Outcome, Reason, Receipt
 from ledger.catalogue import CatalogueHeader, parse_manifest
+from ledger.claim import Claim
 from ledger.merkle import Frontier
 from ledger.payload import HEADER_BYTES, SIGNATURE_BYTES, STATEMENT_OVERHEAD_BYTES
 from node.store import schema
@@ -187,7 +188,7 @@ def entry_rows(batch: RowBatch, entry: Entry) -> None:
 def entry_record(entry: Entry, claims_before: int, payload: int, offset: int) -> EntryRecord:
     """The record of an entry whose statement lies at `offset` of a payload."""
     statement = entry.statement
-    single = not isinstance(statement.content, CatalogueHeader)
+    single = isinstance(statement.content, Claim)
     return EntryRecord(
         digest=statement.digest, height=entry.height, block_time_ms=entry.block_time_ms, claims_before=claims_before,
         payload=payload, offset=offset, length=len(statement.raw), claims=len(entry.claims),

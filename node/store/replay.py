@@ -19,6 +19,7 @@ from ledger.payload import (
     check_payload,
     parse_payload,
 )
+from ledger.roster import Roster
 from ledger.statement import Statement, check_statement, parse_statement
 from node.store import schema
 from node.store.commitment import claim_marks, entry_record, entry_rows
@@ -81,7 +82,7 @@ class Replay:
         self._check_finalization(block)
         payloads = [self._payload(block, digest) for digest in block.payloads]
         applied = apply_block(
-            _Earlier(self._view, self.size, self._recent),
+            _Earlier(self._view, self.size, self._recent, self._genesis.roster),
             height,
             block.timestamp_ms,
             [(payload.digest, statements) for _, payload, statements in payloads],
@@ -149,7 +150,7 @@ class Replay:
         check_payload(payload, self._committee, verify_strict)
         statements = tuple(parse_statement(raw) for raw in payload.statements)
         for statement in statements:
-            check_statement(statement, self._genesis)
+            check_statement(statement, self._genesis.roster)
         self.payloads += not self._ordered[number]
         self._ordered[number] = 1
         return number, payload, statements
@@ -208,10 +209,14 @@ class _Earlier:
     then the entries differ from those stored.
     """
 
-    def __init__(self, view: View, size: int, recent: RecentKeys) -> None:
+    def __init__(self, view: View, size: int, recent: RecentKeys, roster: Roster) -> None:
         self._view = view
         self._recent = recent
         self.size = size
+        self.roster = roster
+
+    def voters_for(self, proposal: Digest) -> frozenset[str]:  # noqa: ARG002  the store keeps no votes yet
+        return frozenset()
 
     def index_of_statement(self, digest: Digest) -> int | None:
         runs = self._recent.may_hold(row_key(KeyKind.STATEMENT, digest))

@@ -66,7 +66,7 @@ def test_one_claim_is_a_claim_and_several_are_one_catalogue(music: Consortium, t
     assert isinstance(statement.content, CatalogueHeader)
     assert check_catalogue(statement.content, several.manifest, several.chunks) == tuple(c.encoded for c in three)
     assert several.blobs == (several.manifest, *several.chunks)
-    check_statement(statement, music.genesis)
+    check_statement(statement, music.genesis.roster)
 
 
 def test_a_single_file_may_be_a_catalogue_too(music: Consortium, three: list[TrackClaim]) -> None:

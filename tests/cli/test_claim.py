@@ -57,7 +57,7 @@ def test_a_folder_becomes_one_catalogue_of_the_keys_member(stretto: Stretto, des
     assert (ended.code, ended.err) == (Exit.OK, "")
     submission = parse_submission(desk.out.read_bytes())
     statement = parse_statement(submission.statement)
-    check_statement(statement, GENESIS)
+    check_statement(statement, GENESIS.roster)
     assert isinstance(statement.content, CatalogueHeader)
     claims = [parse_claim(c) for c in check_catalogue(statement.content, submission.manifest, submission.chunks)]
     assert [claim.title for claim in claims] == ["One", "Zwei"]

@@ -16,8 +16,10 @@ from consensus.types import Digest, Epoch, EpochParameters, PublicKey, Validator
 from ledger.catalogue import Catalogue, CatalogueHeader, build_catalogue
 from ledger.claim import Claim, Media, Subject
 from ledger.genesis import Genesis, Member, MemberKeys, Role, encode_genesis, parse_genesis
+from ledger.governance import Change, proposal_id
 from ledger.payload import Payload, build_payload
-from ledger.statement import Statement, parse_statement, sign_statement
+from ledger.roster import Roster
+from ledger.statement import Content, Statement, parse_statement, sign_statement
 
 PURPOSES = tuple(field.name for field in fields(MemberKeys))
 FOUR = (("label", Role.LABEL), ("court", Role.COURT), ("society", Role.SOCIETY), ("platform", Role.PLATFORM))
@@ -53,7 +55,7 @@ class Consortium:
     def key(self, member: str, purpose: str) -> Ed25519PrivateKey:
         return private_key(member, purpose)
 
-    def sign(self, content: Claim | CatalogueHeader, *, ref: str = "ref-1", issuer: str = "label") -> bytes:
+    def sign(self, content: Content, *, ref: str = "ref-1", issuer: str = "label") -> bytes:
         """A statement's bytes."""
         return sign_statement(
             content,
@@ -64,7 +66,7 @@ class Consortium:
             sign=private_key(issuer, "statement").sign,
         )
 
-    def statement(self, content: Claim | CatalogueHeader, *, ref: str = "ref-1", issuer: str = "label") -> Statement:
+    def statement(self, content: Content, *, ref: str = "ref-1", issuer: str = "label") -> Statement:
         return parse_statement(self.sign(content, ref=ref, issuer=issuer))
 
     def payload(self, statements: Sequence[bytes], *, author: int = 0, sequence: int = 1) -> Payload:
@@ -114,12 +116,18 @@ def make_catalogue(count: int = 3, first: int = 0) -> Catalogue:
 class MemoryView:
     """A LedgerView over dictionaries: the naive twin of the store."""
 
-    def __init__(self) -> None:
+    def __init__(self, roster: Roster | None = None) -> None:
         self.statements: list[Statement] = []
+        self.roster = make_consortium().genesis.roster if roster is None else roster
 
     @property
     def size(self) -> int:
         return len(self.statements)
+
+    def voters_for(self, proposal: Digest) -> frozenset[str]:
+        return frozenset(
+            s.issuer for s in self.statements if isinstance(s.content, Change) and proposal_id(s.content) == proposal
+        )
 
     def _find(self, *matches: bool) -> int | None:
         return next((index for index, match in enumerate(matches) if match), None)

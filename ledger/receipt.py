@@ -1,0 +1,134 @@
+"""What became of a statement that a final block ordered, and why, where it was not recorded."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from consensus.errors import MalformedMessage
+from consensus.types import Digest
+
+
+class Outcome(IntEnum):
+    RECORDED = 1
+    DUPLICATE = 2
+    """On record already, in the sense that the reason says."""
+    REFUSED = 3
+    """A governance statement that does not count, for the reason given. It left no trace in the log."""
+
+
+class Reason(IntEnum):
+    """By what a duplicate is the same as the earlier statement; why a governance statement was refused."""
+
+    NONE = 0
+    """Recorded."""
+    STATEMENT = 1
+    """The same bytes."""
+    SIGNED = 2
+    """The same signed content under another envelope or signature."""
+    CLIENT_REF = 3
+    """Another statement under a client reference that the issuer has used."""
+    CATALOGUE = 4
+    """A catalogue of the issuer's with the same root: a re-run."""
+    OTHER_EPOCH = 16
+    """A vote for another epoch than the block's."""
+    VOTED = 17
+    """The issuer has voted for this proposal."""
+    PASSED = 18
+    """The proposal has passed already, in this block."""
+    UNKNOWN_MEMBER = 19
+    """The change is of a member that is none."""
+    MEMBER_ID_USED = 20
+    """ADMIT of an id that a member has, and not to give that very member a seat."""
+    KEY_USED = 21
+    """A key, or a statement key's id, that the roster has already."""
+    NO_SEAT = 22
+    """REMOVE from the committee of a member without a seat in it."""
+    UNCHANGED = 23
+    """SET_POLICY to what is in force."""
+    COMMITTEE_TOO_SMALL = 24
+    """A removal that leaves fewer than four seats."""
+    COMMITTEE_FULL = 25
+    """A seat above the 128th."""
+    CONSORTIUM_FULL = 26
+    """A member above the 512th."""
+    TOO_MANY_SEATS = 27
+    """The deciding vote for a change that would make it more than f seats changed in this epoch."""
+
+
+_DUPLICATES: Final = {
+    Reason.STATEMENT: ("statement", "a statement not on record"),
+    Reason.SIGNED: ("signature", "content not signed and recorded before"),
+    Reason.CLIENT_REF: ("content.ref", "a client reference this issuer has not used"),
+    Reason.CATALOGUE: ("catalogue.root", "a set of claims this issuer has not recorded"),
+}
+_REFUSALS: Final = {
+    Reason.OTHER_EPOCH: ("change.epoch", "the epoch of the block that orders the vote: votes lapse with their epoch"),
+    Reason.VOTED: ("protected.issuer", "a member that has not voted for this proposal"),
+    Reason.PASSED: ("change", "a proposal that has not passed"),
+    Reason.UNKNOWN_MEMBER: ("change.member", "the id of a member of this epoch"),
+    Reason.MEMBER_ID_USED: ("change.member.id", "an id no member has, or a member as it is but for the seat it lacks"),
+    Reason.KEY_USED: ("change.key", "keys, and a statement key id, that no member of this epoch has"),
+    Reason.NO_SEAT: ("change.member", "a member with a seat in the committee"),
+    Reason.UNCHANGED: ("change.parameters", "parameters other than those in force"),
+    Reason.COMMITTEE_TOO_SMALL: ("change.member", "a committee of at least 4 after the removal"),
+    Reason.COMMITTEE_FULL: ("change.member.validator", "a committee of at most 128 after the admission"),
+    Reason.CONSORTIUM_FULL: ("change.member", "at most 512 members after the admission"),
+    Reason.TOO_MANY_SEATS: ("change", "at most f seats changed in one epoch: vote for it again in the next"),
+}
+_RECEIPT: Final = struct.Struct(">BB32sQQQ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of one statement of one block. Stays outside the log: it is this node's answer, not a record."""
+
+    statement: Digest
+    outcome: Outcome
+    index: int
+    """Leaf index: its own where RECORDED, the earlier statement's where DUPLICATE, 0 where REFUSED."""
+    height: int
+    """Of the block that ordered it."""
+    block_time_ms: int
+    reason: Reason = Reason.NONE
+
+    @property
+    def code(self) -> str:
+        """Refusal code; empty where recorded."""
+        match self.outcome:
+            case Outcome.RECORDED:
+                return ""
+            case Outcome.DUPLICATE:
+                return "DUPLICATE_STATEMENT"
+            case Outcome.REFUSED:
+                return f"GOVERNANCE_{self.reason.name}"
+
+    @property
+    def field(self) -> str:
+        """What of the statement is on record already, or does not count; empty where recorded."""
+        return (_DUPLICATES | _REFUSALS)[self.reason][0] if self.reason else ""
+
+    @property
+    def expected(self) -> str:
+        if self.reason in _DUPLICATES:
+            return f"{_DUPLICATES[self.reason][1]}; it is leaf {self.index}"
+        return _REFUSALS[self.reason][1] if self.reason else ""
+
+    def encode(self) -> bytes:
+        """Fixed layout for the store."""
+        return _RECEIPT.pack(
+            self.outcome, self.reason, self.statement, self.index, self.height, self.block_time_ms
+        )  # fmt: skip
+
+    @classmethod
+    def decode(cls, data: bytes) -> Receipt:
+        """Inverse of `encode`. Raises: MalformedMessage."""
+        if len(data) != _RECEIPT.size or data[0] not in set(Outcome) or data[1] not in set(Reason):
+            raise MalformedMessage("receipt", "layout", f"{_RECEIPT.size} bytes with a known outcome and reason")
+        outcome, reason, statement, index, height, block_time_ms = _RECEIPT.unpack(data)
+        return cls(
+            statement=Digest(statement), outcome=Outcome(outcome), index=index, height=height,
+            block_time_ms=block_time_ms, reason=Reason(reason),
+        )  # fmt: skip
