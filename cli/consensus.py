@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 PATIENCE_VIEWS = 2
 """Work that waits for this many views' timeouts with nothing becoming final is stuck, not slow."""
+CLOCK_BEHIND_MS = 1_000
+"""Blocks may be a little ahead of any clock; by so much, the clock is wrong."""
+STOOD_STILL_MS = 2_000
 
 
 class State(StrEnum):
@@ -59,7 +62,8 @@ def consensus_group() -> None:
 def status_command(*, node: str, deadline_s: float, as_json: bool) -> int:
     """Show each validator as one node sees it, and say in a line why consensus moves or stalls.
 
-    Lag is in views behind the highest that this node has heard of. Ask several nodes: each sees its own connections.
+    Lag is in views behind the highest that this node has heard of; timeouts are views a validator led and that were
+    given up. Ask several nodes: each sees its own connections.
     Exit code 0: it moves, or is quiet for want of work; 1: it stalls, recovers, or the node process is not running.
 
     \b
@@ -85,7 +89,7 @@ def diagnose(status: NodeStatus) -> Diagnosis:
     """What holds consensus up, the weightiest reason first; from what one node sees."""
     live = status.live
     if not live.consensus_running:
-        return Diagnosis(State.STOPPED, "the node process is not running: only its reader answers, from the store")
+        return _stopped(status)
     for diagnosis in (_unconnected(status), _recovering(status), _stuck(status)):
         if diagnosis is not None:
             return diagnosis
@@ -94,6 +98,16 @@ def diagnose(status: NodeStatus) -> Diagnosis:
         work = f"{live.pending_statements} statements and {live.pending_payloads} payloads wait"
         return Diagnosis(State.MOVES, f"view {live.view}, led by {live.leader}; {work}; {spare}")
     return Diagnosis(State.QUIET, f"nothing waits to be ordered, all is final; {spare}")
+
+
+def _stopped(status: NodeStatus) -> Diagnosis:
+    if status.live.process_silent:
+        reason = "the node process is there and does not answer: it is frozen, or waits for its disk"
+    else:
+        reason = "the node process is not running: only its reader answers, from the store"
+    if status.disk is not None and status.disk.is_full:
+        reason += f"; its disk is full ({status.disk.free_bytes // 2**20} MiB free)"
+    return Diagnosis(State.STOPPED, reason)
 
 
 def _unconnected(status: NodeStatus) -> Diagnosis | None:
@@ -124,28 +138,65 @@ def _stuck(status: NodeStatus) -> Diagnosis | None:
     if not live.waiting_ms or live.waiting_ms <= PATIENCE_VIEWS * live.view_timeout_ms:
         return None
     since = f"nothing final for {_seconds(live.waiting_ms)}"
-    ahead = [peer for peer in live.peers if peer.last_view > live.view + 1]
-    if ahead:
-        furthest = max(ahead, key=lambda peer: peer.last_view)
-        behind = furthest.last_view - live.view
-        return Diagnosis(State.STALLS, f"this node is {behind} views behind {furthest.member} and catches up; {since}")
-    silent = [peer for peer in live.peers if not peer.connected or peer.last_view < live.view]
-    here = _size(status) - len(silent)
-    if here < _quorum(status):
-        unheard = f"{_waits_for(status, silent)} not heard in view {live.view}"
-        return Diagnosis(State.STALLS, f"{unheard}; {_no_quorum(status, here)}; {since}")
-    if live.missing_payloads:
-        lacks = f"waits for {live.missing_payloads} payloads that are proposed or ordered and not held here"
-        return Diagnosis(State.STALLS, f"{lacks}; {since}")
+    for reason in (_behind(status), _unheard(status), _own_trouble(status), _lacking(status)):
+        if reason is not None:
+            return Diagnosis(State.STALLS, f"{reason}; {since}")
     views = live.view - live.finalized_view - 1
     return Diagnosis(State.STALLS, f"{since}, {views} views given up since, a quorum is heard; {_leader(status)}")
+
+
+def _behind(status: NodeStatus) -> str | None:
+    view = status.live.view
+    ahead = [peer for peer in status.live.peers if peer.last_view > view + 1]
+    if not ahead:
+        return None
+    furthest = max(ahead, key=lambda peer: peer.last_view)
+    return f"this node is {furthest.last_view - view} views behind {furthest.member} and catches up"
+
+
+def _unheard(status: NodeStatus) -> str | None:
+    view = status.live.view
+    silent = [peer for peer in status.live.peers if not peer.connected or peer.last_view < view]
+    here = _size(status) - len(silent)
+    if here >= _quorum(status):
+        return None
+    return f"{_waits_for(status, silent)} not heard in view {view}; {_no_quorum(status, here)}"
+
+
+def _lacking(status: NodeStatus) -> str | None:
+    """What is asked for and has not come, or what else the engine says it waits for."""
+    live = status.live
+    if live.missing_payloads:
+        return f"waits for {live.missing_payloads} payloads that are proposed or ordered and not held here"
+    if live.missing_block:
+        return f"waits for the block {live.missing_block[:16]}, which it asks the others for"
+    if live.missing_certificate:
+        return f"waits for the certificate of view {live.missing_certificate}, which it asks the others for"
+    return live.waits_for or None
+
+
+def _own_trouble(status: NodeStatus) -> str | None:
+    """What is wrong with this node's machine, where a quorum of others is heard."""
+    live = status.live
+    if live.clock_behind_ms >= CLOCK_BEHIND_MS:
+        behind = _seconds(live.clock_behind_ms)
+        return (
+            f"this machine's clock is {behind} behind the last final block: it takes the others' blocks for future ones"
+        )
+    if live.stood_still_ms >= STOOD_STILL_MS:
+        return f"this node stood still for {_seconds(live.stood_still_ms)} lately: a slow disk, or too little CPU"
+    return None
 
 
 def _leader(status: NodeStatus) -> str:
     live = status.live
     leader = next((peer for peer in live.peers if peer.member == live.leader), None)
     missing = leader is not None and not leader.connected
-    return f"{live.leader} leads view {live.view}{' and is not connected' if missing else ''}"
+    said = f"{live.leader} leads view {live.view}{' and is not connected' if missing else ''}"
+    late = max(live.peers, key=lambda peer: peer.timeouts, default=None)
+    if late is not None and late.timeouts > 1:
+        said += f"; {late.member} led {late.timeouts} views that were given up"
+    return said
 
 
 def _waits_for(status: NodeStatus, peers: list[PeerLive]) -> str:
@@ -196,20 +247,31 @@ def _print(status: NodeStatus, diagnosis: Diagnosis) -> None:
     if live.consensus_running:
         top = _highest(status)
         rows: list[tuple[object, ...]] = [
-            (f"{status.member} (this node)", "-", live.view, top - live.view, live.boot_generation or "-", "-")
+            (
+                f"{status.member} (this node)",
+                "-",
+                live.view,
+                live.last_vote or "-",
+                top - live.view,
+                live.timeouts,
+                live.boot_generation or "-",
+                "-",
+            )
         ]
         rows += [
             (
                 peer.member,
                 "yes" if peer.connected else "NO",
                 peer.last_view or "never heard",
+                peer.last_vote or "-",
                 "-" if lag is None else lag,
+                peer.timeouts,
                 peer.boot_generation or "-",
                 peer.rejected,
             )
             for peer, lag in ((peer, _lag(peer, top)) for peer in live.peers)
         ]
-        print_table(("validator", "connected", "last view", "lag", "start", "rejected"), rows)
+        print_table(("validator", "connected", "last view", "last vote", "lag", "timeouts", "start", "rejected"), rows)
         say(f"view       {live.view}, led by {live.leader}, for {_seconds(live.view_age_ms)}")
     view = f"view {live.finalized_view}, " if live.consensus_running else ""
     say(f"final      {view}height {status.height}, {status.size} statements")
@@ -219,9 +281,12 @@ def _print(status: NodeStatus, diagnosis: Diagnosis) -> None:
             f"{live.missing_payloads} payloads missing here"
             + (f"; nothing final for {_seconds(live.waiting_ms)}" if live.waiting_ms else "")
         )
+        lacking = [f"certificate of view {live.missing_certificate}"] if live.missing_certificate else []
+        lacking += [f"block {live.missing_block[:16]}"] if live.missing_block else []
+        say(f"missing    {', '.join(lacking) or 'no certificate, no block'}")
         say(
             f"timeouts   delta {live.delta_ms} ms: a silent leader is given up after {live.leader_timeout_ms} ms, "
-            f"a view after {live.view_timeout_ms} ms"
+            f"a view after {live.view_timeout_ms} ms; {live.timeouts_in_row} views given up in a row"
         )
     if status.misbehaviours:
         say(f"evidence   {status.misbehaviours} of misbehaviour: see 'stretto misbehaviour list'")
@@ -241,6 +306,8 @@ def _as_json(status: NodeStatus, diagnosis: Diagnosis) -> dict[str, Any]:
         "boot_generation": live.boot_generation,
         "view": live.view,
         "view_age_ms": live.view_age_ms,
+        "last_vote": live.last_vote,
+        "epoch": live.epoch,
         "leader": live.leader,
         "finalized_view": live.finalized_view,
         "height": status.height,
@@ -253,13 +320,22 @@ def _as_json(status: NodeStatus, diagnosis: Diagnosis) -> dict[str, Any]:
         "delta_ms": live.delta_ms,
         "leader_timeout_ms": live.leader_timeout_ms,
         "view_timeout_ms": live.view_timeout_ms,
+        "timeouts": live.timeouts,
+        "timeouts_in_row": live.timeouts_in_row,
+        "missing_certificate": live.missing_certificate or None,
+        "missing_block": live.missing_block or None,
+        "waits_for": live.waits_for or None,
+        "clock_behind_ms": live.clock_behind_ms,
+        "stood_still_ms": live.stood_still_ms,
         "misbehaviours": status.misbehaviours,
         "validators": [
             {
                 "member": peer.member,
                 "connected": peer.connected,
                 "last_view": peer.last_view,
+                "last_vote": peer.last_vote,
                 "lag": _lag(peer, top),
+                "timeouts": peer.timeouts,
                 "boot_generation": peer.boot_generation,
                 "rejected": peer.rejected,
             }

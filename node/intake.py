@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
 from consensus.errors import ConflictingCertificates, ForeignOwnVote, RequestError
+from consensus.events import EngineStatus
 from consensus.pacemaker import LEADER_DELTAS, VIEW_DELTAS
 from ledger.catalogue import CatalogueHeader, check_catalogue
 from node.acquire import BLOB_BATCH
-from node.latency import Stopwatch
+from node.latency import Stillness, Stopwatch
 from node.loop import Loop
 from node.mempool import Overloaded
 from node.rpc.door import refusal_of
@@ -54,6 +56,7 @@ class Door:
         self._counters = counters
         self._stopwatch = Stopwatch(trio.current_time)
         self._refused_busy = 0
+        self._stillness = Stillness()
         self._token = trio.lowlevel.current_trio_token()
         # At most one item for each statement handed over: it cannot be full.
         self._send, self._receive = trio.open_memory_channel[_Batch](HANDED_OVER_MAX)
@@ -150,6 +153,7 @@ class Door:
 
     def refresh(self) -> None:
         """Renews what `status` answers; called now and then by the node."""
+        self._stillness.look(trio.current_time())
         self._status = self._snapshot()
 
     def _snapshot(self) -> NodeLive:
@@ -157,6 +161,7 @@ class Door:
         status = loop.engine.status()
         connected = self._connected()
         validators = loop.genesis.validator_members()
+        index = next((i for i, m in enumerate(validators) if m.id == loop.signer.member.id), None)
         now = trio.current_time()
         if status.view != self._view_seen[0]:
             self._view_seen = (status.view, now)
@@ -179,6 +184,8 @@ class Door:
                     last_view=status.last_heard[i],
                     boot_generation=loop.generations.get(m.id, 0),
                     rejected=loop.rejected[m.id],
+                    last_vote=_vote_name(status, i),
+                    timeouts=_timeouts(status, i),
                 )
                 for i, m in enumerate(validators)
                 if m.id != loop.signer.member.id
@@ -190,6 +197,15 @@ class Door:
             view_age_ms=round((now - self._view_seen[1]) * 1000),
             waiting_ms=round((now - self._final_seen[1]) * 1000),
             boot_generation=loop.greetings.generation,
+            epoch=loop.genesis.committee().epoch,
+            last_vote=_vote_name(status, index),
+            timeouts=_timeouts(status, index),
+            timeouts_in_row=status.timeouts_in_row,
+            missing_certificate=status.missing_certificate or 0,
+            missing_block=status.missing_block.hex() if status.missing_block else "",
+            waits_for=status.waits_for or "",
+            clock_behind_ms=max(0, loop.store.head().block.timestamp_ms - time.time_ns() // 1_000_000),
+            stood_still_ms=self._stillness.longest_ms(),
             counters=self._counts(),
             finality=self._stopwatch.latencies(),
         )
@@ -202,6 +218,16 @@ class Door:
             "conflicting_certificates": alarms[ConflictingCertificates],
             "foreign_own_votes": alarms[ForeignOwnVote],
         }
+
+
+def _vote_name(status: EngineStatus, validator: int | None) -> str:
+    known = validator is not None and validator < len(status.last_votes)
+    kind = status.last_votes[validator] if validator is not None and known else None
+    return "" if kind is None else kind.name.lower()
+
+
+def _timeouts(status: EngineStatus, validator: int | None) -> int:
+    return status.timeouts[validator] if validator is not None and validator < len(status.timeouts) else 0
 
 
 def _refused(submitted: SubmittedStatement, error: RequestError) -> SubmissionResult:

@@ -1,8 +1,9 @@
-"""How long statements took from this node's door to being final on its disk: a histogram, counted as they come."""
+"""How long things take here: statements, from the door to final on disk, and the loop, where it stands still."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
 
 from node.rpc.types import Latencies, OnResult, SubmissionResult, SubmissionState
@@ -38,3 +39,28 @@ class Stopwatch:
     def latencies(self) -> Latencies:
         """What was counted since this node's start."""
         return Latencies(counts=tuple(self._counts), sum_ms=round(self._sum_ms))
+
+
+STILLNESS_WINDOW_S = 10.0
+
+
+class Stillness:
+    """How long the loop's thread did nothing at all: a task that ought to run every `LOOK_S` says when it did."""
+
+    LOOK_S = 0.2
+
+    def __init__(self) -> None:
+        self._last_s: float | None = None
+        self._late: deque[tuple[float, float]] = deque()
+        """(when, by how much) of the window; at most one a look."""
+
+    def look(self, now_s: float) -> None:
+        if self._last_s is not None:
+            self._late.append((now_s, max(0.0, now_s - self._last_s - self.LOOK_S)))
+        self._last_s = now_s
+        while self._late and self._late[0][0] <= now_s - STILLNESS_WINDOW_S:
+            self._late.popleft()
+
+    def longest_ms(self) -> int:
+        """In the last STILLNESS_WINDOW_S, as of the last look."""
+        return round(1000 * max((late for _, late in self._late), default=0.0))

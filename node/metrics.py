@@ -7,26 +7,17 @@ over them, docs/operations.md what each alert means.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from node.disk import Disk
 from node.latency import BOUNDS_MS
 from node.rpc.answers import NodeStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of the text exposition format, which every release of Prometheus reads."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
-    """store_bytes: taken by the chain store's file. store_bytes_max: its limit. free_bytes: on its file system."""
-
-    store_bytes: int
-    store_bytes_max: int
-    free_bytes: int
 
 
 _Gauge = tuple[str, str, Callable[[NodeStatus], float]]
@@ -72,6 +63,7 @@ _LIVE: tuple[_Gauge, ...] = (
         "1 while it follows without voting, its voting state being lost or doubtful.",
         lambda s: s.live.recovering,
     ),
+    ("epoch", "Epoch of the committee that votes now.", lambda s: s.live.epoch),
     ("quorum", "Validators that must agree.", lambda s: s.live.quorum),
     ("validators", "Validators of the committee, this one included.", lambda s: len(s.live.peers) + 1),
     (
@@ -82,6 +74,22 @@ _LIVE: tuple[_Gauge, ...] = (
     ("pending_statements", "Statements accepted here and not in a payload yet.", lambda s: s.live.pending_statements),
     ("pending_payloads", "Payloads held and not ordered yet.", lambda s: s.live.pending_payloads),
     ("missing_payloads", "Payloads proposed or ordered and not held here.", lambda s: s.live.missing_payloads),
+    (
+        "missing_certificates",
+        "1 while a certificate or a block lacks that others are asked for.",
+        lambda s: s.live.lacks,
+    ),
+    ("views_nullified_in_row", "Views given up since the last one that succeeded.", lambda s: s.live.timeouts_in_row),
+    (
+        "clock_behind_seconds",
+        "By so much this machine's clock is behind the last final block's time.",
+        lambda s: s.live.clock_behind_ms / 1e3,
+    ),
+    (
+        "stood_still_seconds",
+        "Longest the node's loop stood still in the last ten seconds: a slow disk or CPU.",
+        lambda s: s.live.stood_still_ms / 1e3,
+    ),
     ("boot_generation", "Which start of the node process this is.", lambda s: s.live.boot_generation),
 )
 
@@ -114,9 +122,8 @@ _COUNTERS = {
 
 
 class _Families(Collector):
-    def __init__(self, status: NodeStatus, disk: Disk | None) -> None:
+    def __init__(self, status: NodeStatus) -> None:
         self._status = status
-        self._disk = disk
 
     def collect(self) -> Iterator[Metric]:
         status, live = self._status, self._status.live
@@ -134,8 +141,8 @@ class _Families(Collector):
         for member in sorted(known):
             signed.add_metric((member,), member in status.checkpoint_signers)
         yield signed
-        if self._disk is not None:
-            yield from _disk(self._disk)
+        if status.disk is not None:
+            yield from _disk(status.disk)
         if live.consensus_running:
             yield from _running(status)
 
@@ -159,11 +166,16 @@ def _running(status: NodeStatus) -> Iterator[Metric]:
     rejected = CounterMetricFamily(
         "stretto_peer_rejected", "The peer's messages that no correct node sends.", labels=("member",)
     )
+    timeouts = CounterMetricFamily(
+        "stretto_views_nullified", "Views of this leader that were given up, in this epoch.", labels=("member",)
+    )
+    timeouts.add_metric((status.member,), live.timeouts)
     for peer in live.peers:
+        timeouts.add_metric((peer.member,), peer.timeouts)
         connected.add_metric((peer.member,), peer.connected)
         views.add_metric((peer.member,), peer.last_view)
         rejected.add_metric((peer.member,), peer.rejected)
-    yield from (connected, views, rejected)
+    yield from (connected, views, rejected, timeouts)
     for key, (name, meaning) in _COUNTERS.items():
         if key in live.counters:
             yield CounterMetricFamily(f"stretto_{name}", meaning, live.counters[key])
@@ -181,6 +193,6 @@ def _finality(counts: tuple[int, ...], sum_ms: int) -> Metric:
     return HistogramMetricFamily("stretto_finality_seconds", meaning, buckets, sum_value=sum_ms / 1000)
 
 
-def render(status: NodeStatus, disk: Disk | None) -> bytes:
-    """The whole page. disk: None where it cannot be looked at."""
-    return generate_latest(_Families(status, disk))
+def render(status: NodeStatus) -> bytes:
+    """The whole page."""
+    return generate_latest(_Families(status))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from consensus.types import Digest
+from node.disk import Disk
 from node.rpc.types import NodeLive
-from node.rpc.wire import live_from_wire
+from node.rpc.wire import disk_from_wire, live_from_wire
 from protos import stretto_pb2 as pb
 
 
@@ -122,6 +123,8 @@ class NodeStatus:
     live: NodeLive
     misbehaviours: int = 0
     """Pieces of evidence the node holds."""
+    disk: Disk | None = None
+    """Of the node's store; None where it could not be looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +221,7 @@ def status_from_wire(message: pb.NodeStatusResponse) -> NodeStatus:
         checkpoint_signers=tuple(message.checkpoint_signers),
         live=live_from_wire(message),
         misbehaviours=message.misbehaviours,
+        disk=disk_from_wire(message.disk) if message.HasField("disk") else None,
     )
 
 

@@ -38,12 +38,14 @@ class NodeLink:
     async def close(self) -> None:
         await self._channel.close()
 
-    async def live(self) -> pb.NodeStatusResponse | None:
-        """The node process's part of NodeStatus, or None while there is none."""
+    async def live(self) -> pb.NodeStatusResponse:
+        """The node process's part of NodeStatus; where it does not answer: `consensus_running` false, and whether its
+        socket is there all the same (`process_silent`: it is stopped, or so busy that it answers nobody)."""
         try:
             data = await self._status(b"", timeout=LIVE_SECONDS_MAX)
-        except grpc.aio.AioRpcError:
-            return None
+        except grpc.aio.AioRpcError as error:
+            silent = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            return pb.NodeStatusResponse(consensus_running=False, process_silent=silent)
         return pb.NodeStatusResponse.FromString(data)
 
     def unary(self, method: str) -> Handler:

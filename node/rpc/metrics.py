@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from node.config import NodeConfig
-from node.metrics import CONTENT_TYPE, Disk, render
+from node.metrics import CONTENT_TYPE, render
 from node.rpc.answers import status_from_wire
 from node.rpc.reads import ReadService
 from node.store.errors import StoreNotReady
@@ -30,27 +28,13 @@ _log = logging.getLogger(__name__)
 Page = Callable[[], Awaitable[bytes]]
 
 
-def page_of(reads: ReadService, config: NodeConfig) -> Page:
-    """The page of a node: what its status says, and its disk."""
+def page_of(reads: ReadService) -> Page:
+    """The page of a node: what its status says."""
 
     async def page() -> bytes:
-        status = status_from_wire(await reads.status())
-        return render(status, disk_of(config))
+        return render(status_from_wire(await reads.status()))
 
     return page
-
-
-def disk_of(config: NodeConfig) -> Disk | None:
-    try:
-        file, system = (config.chain_path / "data.mdb").stat(), os.statvfs(config.chain_path)
-    except OSError:
-        return None
-    return Disk(
-        # LMDB's file may be sparse: what it takes is its blocks, not its length (stat(2): units of 512 bytes).
-        store_bytes=file.st_blocks * 512,
-        store_bytes_max=config.store_bytes_max,
-        free_bytes=system.f_bavail * system.f_frsize,
-    )
 
 
 class MetricsServer:

@@ -25,6 +25,7 @@ from grpc_reflection.v1alpha import reflection
 from consensus.errors import LocalError, RequestError
 from ledger.genesis import Genesis, parse_genesis
 from node.config import ConfigError, NodeConfig, load_config
+from node.disk import disk_of
 from node.keys import load_private_key
 from node.logs import configure_logs
 from node.rpc.calls import SERVICE, UNARY_SECONDS_MAX, Handler, client_stream, server_stream, unary
@@ -54,7 +55,15 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
     link = NodeLink(config.submit_socket)
     store = StoreReader(config.chain_path, genesis)
     tail = LogTail(lambda: _log_state(store))
-    reads = ReadService(store, tail, link, genesis=genesis, member=config.member, version=version("stretto"))
+    reads = ReadService(
+        store,
+        tail,
+        link,
+        genesis=genesis,
+        member=config.member,
+        version=version("stretto"),
+        disk=lambda: disk_of(config),
+    )
     watch = WatchService(store, tail)
     evidence = EvidenceService(store, tail, genesis, config.member, load_private_key(config.key_path("export")))
     methods: dict[str, Handler] = {
@@ -81,7 +90,7 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
     _log.info("reader of %s listens at %s:%d", genesis.origin, config.rpc_host, port)
     tasks = [asyncio.create_task(tail.run()), asyncio.create_task(_watch_health(checks, link, store))]
     if config.metrics is not None:
-        tasks.append(asyncio.create_task(MetricsServer(*config.metrics, page_of(reads, config)).run()))
+        tasks.append(asyncio.create_task(MetricsServer(*config.metrics, page_of(reads)).run()))
     try:
         await stop.wait()
     finally:
@@ -115,7 +124,7 @@ async def _watch_health(checks: health.aio.HealthServicer, link: NodeLink, store
         reads = _can_read(store)
         live = await link.live()
         await checks.set("", _SERVING if reads else _NOT_SERVING)
-        whole = reads and live is not None and live.consensus_running
+        whole = reads and live.consensus_running
         await checks.set(SERVICE, _SERVING if whole else _NOT_SERVING)
         await asyncio.sleep(HEALTH_SECONDS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from google.protobuf.message import Message
@@ -12,10 +13,12 @@ from ledger import identifiers
 from ledger.genesis import Genesis
 from ledger.merkle import consistency_proof, root_at
 from ledger.misbehaviour import parse_misbehaviour
+from node.disk import Disk
 from node.rpc.calls import Call
 from node.rpc.errors import BeyondLog, InvalidRequest, NotReadyYet, NotRecorded
 from node.rpc.forward import NodeLink
 from node.rpc.tail import LogTail
+from node.rpc.wire import disk_to_wire
 from node.store.reader import InvalidPage, ReadSnapshot, StoredClaim, StoreReader
 from protos import stretto_pb2 as pb
 
@@ -33,14 +36,24 @@ class ReadService:
     """GetStatement, QueryClaims, GetCheckpoint, GetConsistencyProof, NodeStatus and ListMisbehaviour."""
 
     def __init__(
-        self, store: StoreReader, tail: LogTail, link: NodeLink, *, genesis: Genesis, member: str, version: str
+        self,
+        store: StoreReader,
+        tail: LogTail,
+        link: NodeLink,
+        *,
+        genesis: Genesis,
+        member: str,
+        version: str,
+        disk: Callable[[], Disk | None],
     ) -> None:
+        """disk: looks at the store's disk."""
         self._store = store
         self._tail = tail
         self._genesis = genesis
         self._member = genesis.member(member)
         self._version = version
         self._link = link
+        self._disk = disk
 
     # ---- statements and claims ----
 
@@ -132,7 +145,7 @@ class ReadService:
 
     async def status(self) -> pb.NodeStatusResponse:
         """The same, for this process's own use. Raises: StoreNotReady."""
-        live = await self._link.live() or pb.NodeStatusResponse(consensus_running=False)
+        live, disk = await self._link.live(), self._disk()
         with self._store.snapshot() as snapshot:
             head = snapshot.head()
             size = snapshot.latest_checkpoint()
@@ -151,6 +164,7 @@ class ReadService:
                     checkpoint_size=size or 0,
                     checkpoint_signers=() if size is None else snapshot.signers(size),
                     misbehaviours=snapshot.misbehaviour_count(),
+                    disk=None if disk is None else disk_to_wire(disk),
                 )
             )
         return live

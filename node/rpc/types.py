@@ -91,6 +91,10 @@ class PeerLive:
     """Newest start of its node that it greeted with; 0 where it has not, since this node's start."""
     rejected: int = 0
     """Its messages that no correct node sends, since this node's start."""
+    last_vote: str = ""
+    """Kind of its latest vote seen: notarize, nullify or finalize; empty before the first."""
+    timeouts: int = 0
+    """Views it led that were given up, in this epoch and since this node's start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +137,33 @@ class NodeLive:
     """How long work has waited here with nothing becoming final; 0 while nothing waits."""
     boot_generation: int = 0
     """Which start of the node process this is, counted from 1."""
+    epoch: int = 0
+    last_vote: str = ""
+    """Kind of this node's own latest vote, as `PeerLive.last_vote`."""
+    timeouts: int = 0
+    """As `PeerLive.timeouts`, of this node."""
+    timeouts_in_row: int = 0
+    """Views given up since the last one that succeeded."""
+    missing_certificate: int = 0
+    """Lowest view whose certificate lacks here and is asked for; 0 where none does."""
+    missing_block: str = ""
+    """Digest, hexadecimal, of a block that certificates name and that lacks here; empty where none does."""
+    waits_for: str = ""
+    """In words, why this node does not vote in its view; empty where it has, or nothing is at stake."""
+    clock_behind_ms: int = 0
+    """By so much this machine's clock is behind the last final block's time."""
+    stood_still_ms: int = 0
+    """Longest the node's loop stood still in the last ten seconds: a slow disk, or too little CPU."""
+    process_silent: bool = False
+    """`consensus_running` is false, and yet the process's socket is there: it is stopped, or answers nobody in time."""
     counters: Mapping[str, int] = field(default_factory=dict)
     """Counts since this node's start, by name; node/metrics.py says what each is. A name may be absent."""
     finality: Latencies = field(default_factory=Latencies)
+
+    @property
+    def lacks(self) -> bool:
+        """Whether consensus waits here for a certificate or a block."""
+        return bool(self.missing_certificate or self.missing_block)
 
 
 class Intake(Protocol):

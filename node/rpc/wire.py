@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from consensus.types import Digest
+from node.disk import Disk
 from node.rpc.types import Latencies, NodeLive, PeerLive, Refusal, SubmissionResult, SubmissionState
 from protos import stretto_pb2 as pb
 
@@ -68,6 +69,8 @@ def live_to_wire(live: NodeLive) -> pb.NodeStatusResponse:
                 last_view=p.last_view,
                 boot_generation=p.boot_generation,
                 rejected=p.rejected,
+                last_vote=p.last_vote,
+                timeouts=p.timeouts,
             )
             for p in live.peers
         ],
@@ -78,6 +81,16 @@ def live_to_wire(live: NodeLive) -> pb.NodeStatusResponse:
         view_age_ms=live.view_age_ms,
         waiting_ms=live.waiting_ms,
         boot_generation=live.boot_generation,
+        epoch=live.epoch,
+        last_vote=live.last_vote,
+        timeouts=live.timeouts,
+        timeouts_in_row=live.timeouts_in_row,
+        missing_certificate=live.missing_certificate,
+        missing_block=live.missing_block,
+        waits_for=live.waits_for,
+        clock_behind_ms=live.clock_behind_ms,
+        stood_still_ms=live.stood_still_ms,
+        process_silent=live.process_silent,
         counters=live.counters,
         finality=pb.Latencies(counts=live.finality.counts, sum_ms=live.finality.sum_ms),
     )
@@ -100,6 +113,8 @@ def live_from_wire(message: pb.NodeStatusResponse) -> NodeLive:
                 last_view=p.last_view,
                 boot_generation=p.boot_generation,
                 rejected=p.rejected,
+                last_vote=p.last_vote,
+                timeouts=p.timeouts,
             )
             for p in message.peers
         ),
@@ -110,6 +125,24 @@ def live_from_wire(message: pb.NodeStatusResponse) -> NodeLive:
         view_age_ms=message.view_age_ms,
         waiting_ms=message.waiting_ms,
         boot_generation=message.boot_generation,
+        epoch=message.epoch,
+        last_vote=message.last_vote,
+        timeouts=message.timeouts,
+        timeouts_in_row=message.timeouts_in_row,
+        missing_certificate=message.missing_certificate,
+        missing_block=message.missing_block,
+        waits_for=message.waits_for,
+        clock_behind_ms=message.clock_behind_ms,
+        stood_still_ms=message.stood_still_ms,
+        process_silent=message.process_silent,
         counters=dict(message.counters),
         finality=Latencies(counts=tuple(message.finality.counts), sum_ms=message.finality.sum_ms),
     )
+
+
+def disk_to_wire(disk: Disk) -> pb.DiskStatus:
+    return pb.DiskStatus(store_bytes=disk.store_bytes, store_bytes_max=disk.store_bytes_max, free_bytes=disk.free_bytes)
+
+
+def disk_from_wire(message: pb.DiskStatus) -> Disk:
+    return Disk(store_bytes=message.store_bytes, store_bytes_max=message.store_bytes_max, free_bytes=message.free_bytes)

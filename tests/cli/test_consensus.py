@@ -11,6 +11,7 @@ from cli.client import NodeClient
 from cli.consensus import State, diagnose
 from cli.output import Exit
 from consensus.types import Digest
+from node.disk import Disk
 from node.rpc.answers import NodeStatus
 from node.rpc.submit import SubmitServer
 from node.rpc.types import NodeLive, PeerLive
@@ -148,6 +149,47 @@ STUCK = WORK | {"waiting_ms": STUCK_MS}
             "nothing final for 2.0 s, 5 views given up since, a quorum is heard; court leads view 41",
         ),
         (
+            STUCK | {"missing_certificate": 38},
+            State.STALLS,
+            "waits for the certificate of view 38, which it asks the others for; nothing final for 2.0 s",
+        ),
+        (
+            STUCK | {"missing_block": "ab" * 32, "missing_certificate": 38},
+            State.STALLS,
+            "waits for the block abababababababab, which it asks the others for; nothing final for 2.0 s",
+        ),
+        (
+            STUCK | {"waits_for": "waits for a proposal of court"},
+            State.STALLS,
+            "waits for a proposal of court; nothing final for 2.0 s",
+        ),
+        (
+            STUCK | {"clock_behind_ms": 12_000},
+            State.STALLS,
+            (
+                "this machine's clock is 12.0 s behind the last final block: it takes the others' blocks for future "
+                "ones; nothing final for 2.0 s"
+            ),
+        ),
+        (
+            STUCK | {"stood_still_ms": 3_100, "missing_payloads": 2},
+            State.STALLS,
+            "this node stood still for 3.1 s lately: a slow disk, or too little CPU; nothing final for 2.0 s",
+        ),
+        (
+            STUCK | {"finalized_view": 35, "peers": (replace(ALL[0], timeouts=4), *ALL[1:])},
+            State.STALLS,
+            (
+                "nothing final for 2.0 s, 5 views given up since, a quorum is heard; court leads view 41; court led "
+                "4 views that were given up"
+            ),
+        ),
+        (
+            {"consensus_running": False, "peers": (), "process_silent": True},
+            State.STOPPED,
+            "the node process is there and does not answer: it is frozen, or waits for its disk",
+        ),
+        (
             {"recovering": True},
             State.RECOVERS,
             DOUBT,
@@ -168,6 +210,17 @@ def test_the_reason_is_said_in_a_line(changes: dict[str, Any], state: State, rea
     found = diagnose(status(**changes))
     assert (found.state, found.reason) == (state, reason)
     assert found.healthy == (state in (State.MOVES, State.QUIET))
+
+
+def test_of_a_node_that_does_not_run_a_full_disk_is_the_likely_reason() -> None:
+    stopped = replace(
+        status(consensus_running=False, peers=()), disk=Disk(store_bytes=1, store_bytes_max=2**40, free_bytes=2**20)
+    )
+    assert diagnose(stopped).reason.endswith("; its disk is full (1 MiB free)")
+    room = Disk(store_bytes=1, store_bytes_max=2**40, free_bytes=2**40)
+    assert "full" not in diagnose(replace(stopped, disk=room)).reason
+    limited = Disk(store_bytes=2**40, store_bytes_max=2**40, free_bytes=2**40)
+    assert "full" in diagnose(replace(stopped, disk=limited)).reason
 
 
 def test_slow_is_not_stuck_and_an_old_view_alone_is_neither() -> None:
@@ -223,29 +276,41 @@ def ask(stretto: Stretto, reader: ReaderProcess, *more: str) -> Any:
 
 def test_a_stall_is_shown_with_everything_that_explains_it(stretto: Stretto, reader: ReaderProcess) -> None:
     mates = (
-        PeerLive(member="label", connected=True, last_view=43, boot_generation=7, rejected=2),
+        PeerLive(
+            member="label",
+            connected=True,
+            last_view=43,
+            boot_generation=7,
+            rejected=2,
+            last_vote="notarize",
+            timeouts=3,
+        ),
         *peers(society=None),
         PeerLive(member="platform", connected=False, last_view=0),
     )
-    with running(reader, live(**STUCK, missing_payloads=1, peers=mates)):
+    own = {"last_vote": "nullify", "missing_certificate": 42, "missing_block": "ab" * 32, "timeouts_in_row": 6}
+    with running(reader, live(**STUCK, **own, missing_payloads=1, peers=mates)):
         ended = ask(stretto, reader)
         shown = ask(stretto, reader, "--json")
     assert ended.code == shown.code == Exit.REFUSED
     lines = [line.split() for line in ended.text.splitlines()]
-    assert ["court", "(this", "node)", "-", "41", "2", "5", "-"] in lines
-    assert ["label", "yes", "43", "0", "7", "2"] in lines
-    assert ["society", "NO", "30", "13", "-", "0"] in lines
-    assert ["platform", "NO", "never", "heard", "-", "-", "0"] in lines
+    assert ["court", "(this", "node)", "-", "41", "nullify", "2", "0", "5", "-"] in lines
+    assert ["label", "yes", "43", "notarize", "0", "3", "7", "2"] in lines
+    assert ["society", "NO", "30", "-", "13", "0", "-", "0"] in lines
+    assert ["platform", "NO", "never", "heard", "-", "-", "0", "-", "0"] in lines
     text = ended.text
     assert "view       41, led by court, for 0.1 s" in text
     assert "final      view 40, height 1, 1 statements" in text
     assert "3 statements, 2 payloads; 1 payloads missing here; nothing final for 2.0 s" in text
+    assert "missing    certificate of view 42, block abababababababab" in text
+    assert "6 views given up in a row" in text
     assert "delta 150 ms: a silent leader is given up after 450 ms, a view after 750 ms" in text
     assert "STALLS     waits for 2 of 4 validators: society, platform not connected; no quorum" in text
     document = shown.json
     assert (document["ok"], document["state"], document["lag"], document["quorum"]) == (False, "stalls", 2, 3)
     assert document["validators"][0] == {
-        "member": "label", "connected": True, "last_view": 43, "lag": 0, "boot_generation": 7, "rejected": 2,
+        "member": "label", "connected": True, "last_view": 43, "last_vote": "notarize", "lag": 0, "timeouts": 3,
+        "boot_generation": 7, "rejected": 2,
     }  # fmt: skip
     assert [peer["lag"] for peer in document["validators"]] == [0, 13, None]
     assert document["diagnosis"] in text

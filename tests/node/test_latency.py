@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consensus.types import Digest
-from node.latency import BOUNDS_MS, Stopwatch
+from node.latency import BOUNDS_MS, Stillness, Stopwatch
 from node.rpc.types import Refusal, SubmissionResult, SubmissionState
 
 DIGEST = Digest(bytes(32))
@@ -51,3 +51,17 @@ def test_whatever_else_became_of_it_is_told_and_not_counted(state: SubmissionSta
     watch.take(20, result(state))
     assert watch.counts() == {}
     assert [each.state for each in watch.told] == [state]
+
+
+def test_longest_standstill_of_the_last_ten_seconds_is_told_and_then_forgotten() -> None:
+    stillness = Stillness()
+    now_s = 50.0
+    for pause_s in (0.2, 0.2, 1.7, 0.2, 0.4):
+        stillness.look(now_s)
+        now_s += pause_s
+    stillness.look(now_s)
+    assert stillness.longest_ms() == 1500, "of 1.7 s, 0.2 s were meant"
+    for _ in range(60):
+        now_s += 0.2
+        stillness.look(now_s)
+    assert stillness.longest_ms() == 0

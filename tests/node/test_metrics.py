@@ -9,8 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from consensus.types import Digest
+from node.disk import Disk
 from node.latency import BOUNDS_MS
-from node.metrics import _COUNTERS, Disk, render
+from node.metrics import _COUNTERS, render
 from node.network.tally import Tally
 from node.rpc.answers import NodeStatus
 from node.rpc.types import Latencies, NodeLive, PeerLive
@@ -25,7 +26,7 @@ LIVE = NodeLive(
     pending_payloads=2,
     missing_payloads=1,
     peers=(
-        PeerLive(member="label", connected=True, last_view=43, rejected=5),
+        PeerLive(member="label", connected=True, last_view=43, rejected=5, timeouts=4),
         PeerLive(member="platform", connected=False, last_view=9),
         PeerLive(member="society", connected=True, last_view=42),
     ),
@@ -34,6 +35,11 @@ LIVE = NodeLive(
     view_age_ms=125,
     waiting_ms=2500,
     boot_generation=6,
+    epoch=3,
+    timeouts=1,
+    timeouts_in_row=2,
+    missing_certificate=44,
+    clock_behind_ms=250,
     counters={"frames_in": 12, "drops_out": 3, "conflicting_certificates": 1, "of_a_later_release": 9},
     finality=Latencies(counts=(4, 1, *[0] * (len(BOUNDS_MS) - 2), 2), sum_ms=190_000),
 )
@@ -52,14 +58,14 @@ STATUS = NodeStatus(
     checkpoint_signers=("court", "label", "society"),
     live=LIVE,
     misbehaviours=2,
+    disk=Disk(store_bytes=4096, store_bytes_max=2**30, free_bytes=10**9),
 )
-DISK = Disk(store_bytes=4096, store_bytes_max=2**30, free_bytes=10**9)
 
 
-def read(status: NodeStatus, disk: Disk | None = DISK) -> dict[str, float]:
+def read(status: NodeStatus) -> dict[str, float]:
     """Sample -> value, as `name{label="value"}`."""
     found: dict[str, float] = {}
-    for family in text_string_to_metric_families(render(status, disk).decode()):
+    for family in text_string_to_metric_families(render(status).decode()):
         assert family.documentation, f"{family.name} says what it is"
         for sample in family.samples:
             labels = ",".join(f'{k}="{v}"' for k, v in sorted(sample.labels.items()))
@@ -88,6 +94,12 @@ def read(status: NodeStatus, disk: Disk | None = DISK) -> dict[str, float]:
         ("stretto_pending_statements", 7),
         ("stretto_missing_payloads", 1),
         ("stretto_boot_generation", 6),
+        ("stretto_epoch", 3),
+        ("stretto_missing_certificates", 1),
+        ("stretto_views_nullified_in_row", 2),
+        ("stretto_clock_behind_seconds", 0.25),
+        ('stretto_views_nullified_total{member="label"}', 4),
+        ('stretto_views_nullified_total{member="court"}', 1),
         ('stretto_leader{member="label"}', 1),
         ('stretto_peer_connected{member="platform"}', 0),
         ('stretto_peer_rejected_total{member="label"}', 5),
@@ -111,7 +123,7 @@ def test_sample_has_its_value(sample: str, value: float) -> None:
 
 
 def test_names_in_labels_are_escaped() -> None:
-    families = text_string_to_metric_families(render(STATUS, DISK).decode())
+    families = text_string_to_metric_families(render(STATUS).decode())
     info = next(family for family in families if family.name == "stretto_node_info")
     assert info.samples[0].labels == {"member": "court", "version": "0.1.0", "origin": STATUS.origin}
 
@@ -128,11 +140,11 @@ def test_without_a_node_process_only_what_is_stored_is_shown() -> None:
 
 
 def test_counters_that_this_release_does_not_know_are_left_out() -> None:
-    assert b"later_release" not in render(STATUS, DISK)
+    assert b"later_release" not in render(STATUS)
 
 
 def test_store_that_cannot_be_looked_at_leaves_the_rest() -> None:
-    found = read(STATUS, None)
+    found = read(replace(STATUS, disk=None))
     assert "stretto_store_bytes" not in found
     assert found["stretto_view"] == 43
 

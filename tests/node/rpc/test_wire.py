@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consensus.types import Digest
 from node.rpc.calls import decode
 from node.rpc.errors import MalformedRequest
-from node.rpc.types import NodeLive, PeerLive, Refusal, SubmissionResult, SubmissionState
+from node.rpc.types import Latencies, NodeLive, PeerLive, Refusal, SubmissionResult, SubmissionState
 from node.rpc.wire import live_from_wire, live_to_wire, result_from_wire, result_to_wire
 from protos import stretto_pb2 as pb
 
@@ -53,7 +53,16 @@ def test_result_survives_the_wire(result: SubmissionResult) -> None:
         pending_payloads=u64,
         missing_payloads=u64,
         peers=st.lists(
-            st.builds(PeerLive, member=text, connected=st.booleans(), last_view=u64, boot_generation=u64, rejected=u64),
+            st.builds(
+                PeerLive,
+                member=text,
+                connected=st.booleans(),
+                last_view=u64,
+                boot_generation=u64,
+                rejected=u64,
+                last_vote=text,
+                timeouts=u64,
+            ),
             max_size=5,
         ).map(tuple),
         quorum=u64,
@@ -63,6 +72,18 @@ def test_result_survives_the_wire(result: SubmissionResult) -> None:
         view_age_ms=u64,
         waiting_ms=u64,
         boot_generation=u64,
+        epoch=u64,
+        last_vote=text,
+        timeouts=u64,
+        timeouts_in_row=u64,
+        missing_certificate=u64,
+        missing_block=text,
+        waits_for=text,
+        clock_behind_ms=u64,
+        stood_still_ms=u64,
+        process_silent=st.booleans(),
+        counters=st.dictionaries(text, u64, max_size=5),
+        finality=st.builds(Latencies, counts=st.lists(u64, max_size=5).map(tuple), sum_ms=u64),
     )
 )
 def test_live_status_survives_the_wire(live: NodeLive) -> None:
