@@ -43,8 +43,8 @@ from node.network.transport import DialFailed, Stream, StreamBroken, StreamHandl
 from node.network.values import CannotListen, NetworkSettings
 
 READ_BYTES = 64 * 1024
-WRITE_BYTES = 64 * 1024 - 12
-"""What yamux puts into one DATA frame."""
+WRITE_BYTES = 65_519 - 12
+"""What yamux puts into one DATA frame, and noise into one message."""
 CONNECTIONS_MAX = 512
 HANDSHAKES_PER_ADDRESS_MAX = 16
 """Inbound connections of one IP address that have not yet proved who they are; a stranger can hold no more."""
@@ -89,14 +89,18 @@ class EdgeStream:
             await self._write_piece(data if len(data) <= WRITE_BYTES else data[start : start + WRITE_BYTES])
 
     async def _write_piece(self, piece: bytes) -> None:
+        muxed = self._muxed
+        taken = muxed.write_now(piece)
+        if taken and muxed.conn.is_clear:
+            return  # the kernel has it: there is nothing to wait for
         with trio.move_on_after(self._write_s_max) as waiting:
             try:
-                await self._muxed.write(piece)
+                await (muxed.conn.drain() if taken else muxed.write(piece))
             except (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise StreamBroken(f"write: {type(error).__name__}: {error}") from error
         if waiting.cancelled_caught:
             # Part of an encrypted message may have left: the whole connection is torn.
-            await self._muxed.muxed_conn.abort()
+            await muxed.muxed_conn.abort()
             raise StreamBroken(f"write: the peer took nothing for {self._write_s_max:g} s")
 
     async def reset(self) -> None:

@@ -272,8 +272,10 @@ class Network:
             if kind is not SyncKind.MESSAGE:
                 self._requests.receive(member_id, kind, request_id, frame, self._nursery)
                 return
-        with trio.fail_after(self._settings.consume_s_max):
-            await self._inbox.put(Inbound(member_id=member_id, cls=cls, frame=frame))
+        inbound = Inbound(member_id=member_id, cls=cls, frame=frame)
+        if not self._inbox.offer(inbound):
+            with trio.fail_after(self._settings.consume_s_max):
+                await self._inbox.put(inbound)
 
     def _take_gossip(self, member_id: str, frame: bytes) -> None:
         self._tally.frames_in += 1
