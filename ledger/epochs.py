@@ -123,6 +123,7 @@ def check_epoch(roster: Roster, proof: EpochProof) -> Roster:
         linked = (child.parent, child.height, child.parent_view) == (parent.digest, parent.height + 1, parent.view)
         if not linked:
             raise EpochNotProven(epoch, f"block {child.height} is not the child of block {parent.height}")
+    _check_follows(roster, following)
     vote, last = proof.finalization.vote, chain[-1]
     named = (vote.kind, vote.epoch, vote.view, vote.height, vote.block)
     if named != (VoteKind.FINALIZE, last.epoch, last.view, last.height, last.digest):
@@ -131,7 +132,6 @@ def check_epoch(roster: Roster, proof: EpochProof) -> Roster:
         check_certificate(proof.finalization, roster.committee(), verify_strict)
     except PeerError as error:
         raise EpochNotProven(epoch, str(error)) from error
-    _check_follows(roster, following)
     return following
 
 
