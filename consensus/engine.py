@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import assert_never
 
 from consensus import serving, sync
-from consensus.certificates import check_certificate
-from consensus.errors import MalformedMessage, PeerError, RestoredStateInvalid, UnknownValidator, WrongEpoch
+from consensus.ending import Ending
+from consensus.errors import ConflictingCertificates, MalformedMessage, PeerError, UnknownValidator, WrongEpoch
 from consensus.events import (
+    Alarm,
     Broadcast,
     Connected,
     EngineStatus,
@@ -39,11 +40,13 @@ from consensus.messages import (
 from consensus.pacemaker import Pacemaker
 from consensus.rations import Rations
 from consensus.recovery import Recovery
+from consensus.report import report
+from consensus.restore import check_restored, of_epoch
 from consensus.state import VIEWS_AHEAD_MAX, VIEWS_BEHIND_MAX, State
 from consensus.tree import Tree
 from consensus.types import Certificate, Committee, SignedVote, ValidatorIndex, VerifySignature, View, VoteKind
 from consensus.votes import VotePool
-from consensus.voting import candidate, check_header, give_up, give_up_ms, notarize, proposal_of, propose
+from consensus.voting import check_header, give_up, give_up_ms, notarize, proposal_of, propose
 
 
 class Engine:
@@ -61,9 +64,9 @@ class Engine:
         assert 0 <= me < committee.size, "an engine is for a member of the committee"
         self._state = State(
             committee=committee, me=me, verify=verify, tree=Tree(restored.head, restored.finalization),
-            pool=VotePool(committee, verify), pacemaker=Pacemaker(committee), recovery=Recovery(committee, seed),
-            rations=Rations(committee.parameters.delta_ms), view=View(restored.head.view + 1),
-            settled_view=restored.head.view,
+            pool=VotePool(committee, verify), pacemaker=Pacemaker(committee, since=restored.head.view),
+            recovery=Recovery(committee, seed), rations=Rations(committee.parameters.delta_ms),
+            ending=Ending(restored.next_committee), view=View(restored.head.view + 1), settled_view=restored.head.view,
         )  # fmt: skip
         self._started = False
         self.deadline_ms: int | None = 0
@@ -72,13 +75,14 @@ class Engine:
     @property
     def ended(self) -> bool:
         """Whether this epoch is over. From then on every step is empty: the next epoch has an engine of its own."""
-        return False
+        return self._state.ending.ended
 
     # ---- start -------------------------------------------------------------------------------------------------------
 
     def _restore(self, restored: Restored) -> None:
         state = self._state
-        _check_restored(restored, state)
+        restored = of_epoch(restored, state.committee.epoch)
+        check_restored(restored, state.committee, state.verify)
         for block in restored.blocks:
             if block.view > restored.head.view:
                 state.add_block(block)
@@ -111,6 +115,8 @@ class Engine:
 
         Never raises on what a peer sent: a refused message gives a `Rejected` and changes nothing else.
         """
+        if self.ended:
+            return ()
         match event:
             case Tick():
                 if not self._tick(event):
@@ -118,17 +124,19 @@ class Engine:
             case Received():
                 try:
                     self._receive(event.sender, event.message)
+                except ConflictingCertificates as error:
+                    self._state.out.put(Alarm(error=error))
                 except PeerError as error:
                     self._state.out.put(Rejected(sender=event.sender, error=error))
             case Signed():
                 self._signed(event.vote)
             case PayloadsHeld():
-                self._state.payloads.hold(event.digests, order=event.order)
+                self._state.payloads.hold(event.digests, order=event.order, ending=event.ending)
                 self._state.stale_finality = True
             case Connected():
                 self._connected(event.peer)
             case Executed():
-                pass
+                self._state.ending.executed(event.height, event.next_committee)
             case _:
                 assert_never(event)
         if self._started:
@@ -151,6 +159,9 @@ class Engine:
         """Do all that the rules allow now, in an order that needs only one pass: own votes count once signed."""
         state = self._state
         follow(state)
+        if state.ending.ended:
+            self.deadline_ms = None
+            return
         state.recovery.settle(state.finalized_view)
         state.pacemaker.set_active(self._is_active(), state.now_ms)
         retry_notarize_ms = notarize(state)
@@ -174,6 +185,7 @@ class Engine:
             or state.pool.has_view(state.view)
             or state.now_ms >= state.pacemaker.heartbeat_ms
             or state.tree.has_unfinal_work()
+            or state.ending.is_pending
         )
 
     # ---- own votes ---------------------------------------------------------------------------------------------------
@@ -191,7 +203,7 @@ class Engine:
         state = self._state
         if signed.vote.view <= state.finalized_view:
             return
-        state.pacemaker.hear(signed.voter, signed.vote.view)
+        state.pacemaker.hear(signed.voter, signed.vote.view, signed.vote.kind)
         conflicting = state.pool.put(signed)
         if conflicting is not None:
             state.accuse(conflicting, signed)
@@ -268,12 +280,12 @@ class Engine:
         is_known = (first is not None and first.vote == vote) or (certificate is not None and certificate.vote == vote)
         if vote.view <= max(state.finalized_view, state.view - VIEWS_BEHIND_MAX) or is_known:
             if sender == signed.voter:  # the transport proves who speaks: no signature needs checking for that
-                state.pacemaker.hear(sender, min(vote.view, state.view))
+                state.pacemaker.hear(sender, min(vote.view, state.view), vote.kind)
             return
         if vote.view > state.view + VIEWS_AHEAD_MAX:
             if vote.view > state.pacemaker.heard[signed.voter]:
                 state.pool.check(signed)
-                state.pacemaker.hear(signed.voter, vote.view)
+                state.pacemaker.hear(signed.voter, vote.view, vote.kind)
             return
         state.pool.check(signed)
         state.check_own(signed)
@@ -282,7 +294,7 @@ class Engine:
     def _on_proposal(self, sender: ValidatorIndex, proposal: Proposal) -> None:
         state, block = self._state, proposal.block
         check_header(state, block)
-        _check_proposal_shape(proposal)
+        _check_proposal_shape(proposal, state.finalized_view)
         self._on_vote(sender, proposal.vote)  # the leader's signature first: nothing else is worth checking without it
         for certificate in (*((proposal.parent,) if proposal.parent else ()), *proposal.nullifications):
             accept(state, certificate)
@@ -296,52 +308,22 @@ class Engine:
     # ---- status ------------------------------------------------------------------------------------------------------
 
     def status(self) -> EngineStatus:
-        state = self._state
-        waiting = [state.tree.blocks[d] for d in state.requests.payloads if d in state.tree.blocks]
-        block = candidate(state)
-        lacking = {d for b in (*waiting, *((block,) if block else ())) for d in state.payloads.missing(b)}
-        return EngineStatus(
-            view=state.view, height=state.tree.head.height, finalized_view=state.finalized_view, leader=state.leader,
-            delta_ms=state.delta_ms, pending_payloads=state.payloads.pending, missing_payloads=len(lacking),
-            recovering=state.recovery.active, last_heard=tuple(state.pacemaker.heard),
-        )  # fmt: skip
+        return report(self._state)
 
 
-def _check_restored(restored: Restored, state: State) -> None:
-    """Raises: RestoredStateInvalid."""
-    head, finalization = restored.head, restored.finalization
-    if head.consortium != state.committee.consortium or head.epoch != state.committee.epoch:
-        raise RestoredStateInvalid("head", f"not of epoch {state.committee.epoch} of this consortium")
-    if (finalization is None) != (head.height == 0):
-        raise RestoredStateInvalid("head", "every block but the genesis block has a finalization")
-    if finalization is not None:
-        vote = finalization.vote
-        if (vote.kind, vote.view, vote.block) != (VoteKind.FINALIZE, head.view, head.digest):
-            raise RestoredStateInvalid("finalization", "is not of the head")
-    seen: dict[tuple[View, VoteKind], object] = {}
-    for vote in restored.votes:
-        if seen.setdefault((vote.view, vote.kind), vote) != vote:
-            raise RestoredStateInvalid("votes", f"two different {vote.kind.name} votes of view {vote.view}")
-        other = {VoteKind.NULLIFY: VoteKind.FINALIZE, VoteKind.FINALIZE: VoteKind.NULLIFY}.get(vote.kind)
-        if other is not None and (vote.view, other) in seen:
-            raise RestoredStateInvalid("votes", f"both nullify and finalize of view {vote.view}")
-    try:
-        for certificate in (*((finalization,) if finalization else ()), *restored.certificates):
-            check_certificate(certificate, state.committee, state.verify)
-    except PeerError as error:
-        raise RestoredStateInvalid("certificates", str(error)) from error
+def _check_proposal_shape(proposal: Proposal, finalized_view: View) -> None:
+    """Whether its parts belong together. Raises: MalformedMessage.
 
-
-def _check_proposal_shape(proposal: Proposal) -> None:
-    """Whether its parts belong together. Raises: MalformedMessage."""
+    Only the block that the epoch starts from has no certificate here; it is final, so nothing above final views is it.
+    """
     block, vote = proposal.block, proposal.vote.vote
     if proposal.vote.voter != block.proposer:
         raise MalformedMessage("proposal", "vote", f"of its proposer {block.proposer}, got {proposal.vote.voter}")
     expected = (VoteKind.NOTARIZE, block.epoch, block.view, block.height, block.digest)
     if (vote.kind, vote.epoch, vote.view, vote.height, vote.block) != expected:
         raise MalformedMessage("proposal", "vote", "a notarize vote for its block")
-    if (proposal.parent is None) != (block.parent_view == 0):
-        raise MalformedMessage("proposal", "parent", "a certificate exactly where the parent is not the genesis block")
+    if proposal.parent is None and block.parent_view > finalized_view:
+        raise MalformedMessage("proposal", "parent", "a certificate, but of the block the epoch starts from")
     if proposal.parent is not None:
         parent = proposal.parent.vote
         if parent.kind is VoteKind.NULLIFY or (parent.view, parent.block) != (block.parent_view, block.parent):

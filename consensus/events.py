@@ -153,7 +153,7 @@ class Commit:
 
     @property
     def ends_epoch(self) -> bool:
-        return self.blocks[-1].next_committee != ZERO_DIGEST
+        return self.blocks[-1].is_boundary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

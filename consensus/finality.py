@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from consensus.certificates import check_certificate, votes_of
 from consensus.errors import ConflictingCertificates, MalformedMessage, WrongEpoch
-from consensus.events import Commit, Rejected
+from consensus.events import Alarm, Commit
 from consensus.state import NUMBER_MAX, VIEWS_AHEAD_MAX, State
-from consensus.types import Certificate, View, VoteKind
+from consensus.types import Block, Certificate, View, VoteKind
 from consensus.votes import contradict
 from consensus.voting import finalize
 
@@ -36,6 +36,7 @@ def accept(state: State, certificate: Certificate, *, is_verified: bool = False,
     _check_consistent(state, certificate)
     state.tree.add_certificate(certificate)
     state.out.save_certificate(certificate)
+    state.pacemaker.close(vote.view, vote.kind)
     _absorb_votes(state, certificate)
     if vote.kind is VoteKind.FINALIZE:
         state.stale_finality = True
@@ -68,7 +69,7 @@ def _absorb_votes(state: State, certificate: Certificate) -> None:
     """Its votes are verified votes like any other: they count, need no second check, and may contradict."""
     vote = certificate.vote
     for signed in votes_of(certificate):
-        state.pacemaker.hear(signed.voter, vote.view)
+        state.pacemaker.hear(signed.voter, vote.view, vote.kind)
         if state.finalized_view < vote.view <= state.view + VIEWS_AHEAD_MAX:
             conflicting = state.pool.put(signed)
             if conflicting is not None:
@@ -92,25 +93,35 @@ def follow(state: State) -> None:
             path = state.tree.path(certificate.vote)
         except ConflictingCertificates as error:
             del state.tree.finalizations[view]
-            state.out.put(Rejected(sender=state.me, error=error))  # nobody in particular sent it
+            state.out.put(Alarm(error=error))
             continue
         if path.missing is not None:
             state.missing_final = path.missing
             _ask_for_path(state, certificate)
             return
-        for block in path.blocks:
+        blocks, proof = _split_at_boundary(path.blocks)
+        for block in blocks:
             if block.view > state.settled_view:
                 state.payloads.settle(block)
                 state.settled_view = block.view
-        lacking = [block for block in path.blocks if state.payloads.missing(block)]
+        lacking = [block for block in blocks if state.payloads.missing(block)]
         for block in lacking:
             holders = state.ask_order(certificate.signers)
             state.requests.want_payloads(block.digest, block.view, holders, state.now_ms)
         may_commit = may_commit and not lacking
         if may_commit:
-            state.out.commit(Commit(blocks=path.blocks, finalization=certificate))
-            state.tree.advance(path.blocks[-1])
-            state.payloads.release(path.blocks, state.tree.blocks.values())
+            awaits = state.ending.commit(blocks, state.payloads)
+            state.out.commit(Commit(blocks=blocks, finalization=certificate, proof=proof, awaits_execution=awaits))
+            state.tree.advance(blocks[-1])
+            state.payloads.release(blocks, state.tree.blocks.values())
+            if state.ending.ended:
+                return
+
+
+def _split_at_boundary(blocks: tuple[Block, ...]) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
+    """What enters the ledger, up to a boundary if there is one; and what follows it, which only proves it final."""
+    count = next((i for i, block in enumerate(blocks, start=1) if block.is_boundary), len(blocks))
+    return blocks[:count], blocks[count:]
 
 
 def _ask_for_path(state: State, certificate: Certificate) -> None:

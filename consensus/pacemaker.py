@@ -5,7 +5,7 @@ Pure arithmetic on the monotonic clock of `Tick`; nothing here touches safety (r
 
 from __future__ import annotations
 
-from consensus.types import Committee, ValidatorIndex, View
+from consensus.types import Committee, ValidatorIndex, View, VoteKind
 
 LEADER_DELTAS = 3
 """Leader timer: entry skew and the proposal's way take 2 delta from the first entrant's clock, and one is slack."""
@@ -25,7 +25,9 @@ class Pacemaker:
     started_ms: since when the view's timers run; None while nothing is at stake and the chain may be quiet.
     """
 
-    def __init__(self, committee: Committee) -> None:
+    def __init__(self, committee: Committee, since: int = 0) -> None:
+        """since: the last view before the first that can be watched."""
+        self._since = since
         self._committee = committee
         self._parameters = committee.parameters
         self.entered_ms = 0
@@ -36,6 +38,11 @@ class Pacemaker:
         self.final_ms = 0
         """When the last finalization came, or the engine started: the heartbeat counts from here."""
         self.heard: list[View] = [View(0)] * committee.size
+        self.last_votes: list[VoteKind | None] = [None] * committee.size
+        """Kind of each validator's latest vote in the highest view it was heard in."""
+        self.timeouts = [0] * committee.size
+        """Views nullified, by who led them."""
+        self.timeouts_in_row = 0
         self._heard_top = View(0)
         self._left_ms: dict[View, int] = {}
 
@@ -108,16 +115,29 @@ class Pacemaker:
 
     # ---- who is there ------------------------------------------------------------------------------------------------
 
-    def hear(self, voter: ValidatorIndex, view: View) -> None:
+    def close(self, view: View, kind: VoteKind) -> None:
+        """A certificate of this kind ended `view`: for the operator, who is to see who costs time."""
+        if kind is VoteKind.NULLIFY:
+            self.timeouts[self._committee.leader(view)] += 1
+            self.timeouts_in_row += 1
+        else:
+            self.timeouts_in_row = 0
+
+    def hear(self, voter: ValidatorIndex, view: View, kind: VoteKind | None = None) -> None:
+        if kind is not None and view >= self.heard[voter]:
+            self.last_votes[voter] = kind
         if view > self.heard[voter]:
             self.heard[voter] = view
             self._heard_top = max(self._heard_top, view)
 
     def is_silent(self, leader: ValidatorIndex, view: View) -> bool:
-        """Whether `leader` showed nothing for n views while a quorum did: waiting for it would only cost time."""
+        """Whether `leader` showed nothing for n views while a quorum did: waiting for it would only cost time.
+
+        Not in the first n views this validator sees: nobody has had the time to show anything.
+        """
         horizon = view - self._committee.size
         lately = sum(heard >= horizon for heard in self.heard)
-        return horizon > 0 and self.heard[leader] < horizon and lately >= self._committee.quorum
+        return horizon > self._since and self.heard[leader] < horizon and lately >= self._committee.quorum
 
     def ahead(self, view: View) -> tuple[ValidatorIndex, ...]:
         """Validators heard from in views above `view`."""

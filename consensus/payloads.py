@@ -17,12 +17,16 @@ class Payloads:
 
     def __init__(self) -> None:
         self._held: set[Digest] = set()
+        self._ending: set[Digest] = set()
+        """Of the held ones, those that may change the committee."""
         self._queue: dict[Digest, None] = {}
         self._settled: dict[Digest, None] = {}
 
-    def hold(self, digests: Iterable[Digest], *, order: bool) -> None:
+    def hold(self, digests: Iterable[Digest], *, order: bool, ending: bool = False) -> None:
         for digest in digests:
             self._held.add(digest)
+            if ending:
+                self._ending.add(digest)
             if order and digest not in self._settled:
                 self._queue.setdefault(digest)
 
@@ -33,6 +37,10 @@ class Payloads:
 
     def missing(self, block: Block) -> tuple[Digest, ...]:
         return tuple(digest for digest in block.payloads if digest not in self._held)
+
+    def may_end(self, block: Block) -> bool:
+        """Whether executing `block` may end the epoch, as far as is known: of a payload that lacks nothing is."""
+        return any(digest not in self._held or digest in self._ending for digest in block.payloads)
 
     def select(self, excluded: Collection[Digest]) -> tuple[Digest, ...]:
         """The next payloads to order, oldest first (pitfall 14: the proposer drains in order of arrival)."""
@@ -56,6 +64,8 @@ class Payloads:
         """Forget what is committed, and the spare ones once they are many."""
         for block in committed:
             self._held.difference_update(block.payloads)
+            self._ending.difference_update(block.payloads)
         if len(self._held) > len(self._queue) + HELD_SPARE_MAX:
             needed = {digest for block in pending for digest in block.payloads}
             self._held &= needed | self._queue.keys()
+            self._ending &= self._held

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from consensus.ending import Ending
 from consensus.errors import ForeignOwnVote
-from consensus.events import Commit, Misbehaviour, Output, Persist, Rejected, Sign
+from consensus.events import Alarm, Commit, Misbehaviour, Output, Persist, Sign
 from consensus.pacemaker import Pacemaker
 from consensus.payloads import Payloads
 from consensus.rations import Rations
@@ -112,6 +113,7 @@ class State:
     pacemaker: Pacemaker
     recovery: Recovery
     rations: Rations
+    ending: Ending
     view: View
     settled_view: View
     """View of the last block whose payloads were taken off the queue."""
@@ -131,6 +133,10 @@ class State:
     """Something came that may let final blocks be committed."""
     missing_final: Digest | None = None
     """Block lacking between the committed head and a final block."""
+    undecided: frozenset[Digest] = frozenset()
+    """Blocks whose payloads lack to know what may follow them in the current view."""
+    undecided_view: View | None = None
+    """Lowest view whose block must be final before the current view's proposal can be judged."""
 
     @property
     def others(self) -> tuple[ValidatorIndex, ...]:
@@ -175,6 +181,8 @@ class State:
             self.equivocated = {v for v in self.equivocated if v > view - VIEWS_BEHIND_MAX}
             self.accused = {(v, i) for v, i in self.accused if v > view - VIEWS_BEHIND_MAX}
             self.refused.clear()
+            self.undecided = frozenset()
+            self.undecided_view = None
 
     def add_block(self, block: Block) -> None:
         self.tree.add_block(block, self.now_ms)
@@ -188,7 +196,10 @@ class State:
             return None
         if self.tree.certified(block.parent_view) is None:
             return block.parent_view
-        return self.tree.first_gap(block.parent_view, block.view)
+        gap = self.tree.first_gap(block.parent_view, block.view)
+        if gap is None and self.undecided_view is not None and self.undecided_view > self.finalized_view:
+            return self.undecided_view
+        return gap
 
     def check_own(self, signed: SignedVote) -> None:
         """A valid vote in our name: if we never cast it, somebody else holds our key, or our disk was rolled back.
@@ -200,7 +211,7 @@ class State:
             return
         if self.ballots.get(vote.view, vote.kind) != vote:
             self.recovery.begin(max(self.view, vote.view))
-            self.out.put(Rejected(sender=self.me, error=ForeignOwnVote(vote.view, vote.kind.name)))
+            self.out.put(Alarm(error=ForeignOwnVote(vote.view, vote.kind.name)))
 
     def accuse(self, first: SignedVote, second: SignedVote) -> None:
         """Report two contradicting votes, once per validator and view."""

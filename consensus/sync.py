@@ -110,12 +110,15 @@ def _poll_payloads(state: State) -> None:
 
 
 def _wants_payloads(state: State, digest: Digest) -> bool:
-    """Payloads matter of a block that may yet be voted for, that is notarized, or that may be final."""
+    """Payloads matter of a block that may yet be voted for, that is notarized or has notarized descendants, or that
+    may be final."""
     block = state.tree.blocks.get(digest)
     if block is None or block.view <= state.tree.head.view or not state.payloads.missing(block):
         return False
     view = block.view
-    return view >= state.view or view <= state.finalized_view or state.tree.certified(view) == digest
+    if view >= state.view or view <= state.finalized_view or digest in state.undecided:
+        return True
+    return state.tree.certified(view) == digest
 
 
 def _poll_views(state: State) -> None:

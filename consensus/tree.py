@@ -40,7 +40,8 @@ class Tree:
 
     @property
     def finalized_view(self) -> View:
-        return self.finalized.vote.view if self.finalized is not None else View(0)
+        """View of the highest finalization; of the block the epoch starts from, while there is none."""
+        return self.finalized.vote.view if self.finalized is not None else self.head.view
 
     @property
     def is_full(self) -> bool:
@@ -102,7 +103,7 @@ class Tree:
         return certificate.vote.block if certificate is not None else None
 
     def certificate_of(self, view: View) -> Certificate | None:
-        """What proves that the block of `view` may be built on; None for the genesis block."""
+        """What proves that the block of `view` may be built on; None for the block the epoch starts from."""
         return self.find(VoteKind.FINALIZE, view) or self.notarizations.get(view)
 
     def first_gap(self, low: View, high: View) -> View | None:
@@ -158,13 +159,13 @@ class Tree:
         return tuple(found[:limit])
 
     def has_unfinal_work(self) -> bool:
-        """Whether a notarized block that orders payloads (or one not yet held) waits for finality."""
+        """Whether a notarized block that orders payloads or ends the epoch (or one not held) waits for finality."""
         for certificate in self.notarizations.values():
             block = self.blocks.get(certificate.vote.block)
-            if block is None or block.payloads:
+            if block is None or _is_work(block):
                 return True
             # An empty block's ancestors may lack their notarizations here and still wait for finality through it.
-            if any(b.payloads for b in self.ancestors(block)):
+            if any(_is_work(b) for b in self.ancestors(block)):
                 return True
         return False
 
@@ -176,6 +177,18 @@ class Tree:
             found.append(parent)
             parent = self.blocks.get(parent.parent)
         return tuple(found)
+
+    def uncommitted(self, block: Block) -> Path:
+        """The blocks from above the committed head up to `block`."""
+        blocks: list[Block] = []
+        digest = block.digest
+        while digest != self.head.digest:
+            above = self.blocks.get(digest)
+            if above is None:
+                return Path(blocks=tuple(reversed(blocks)), missing=digest)
+            blocks.append(above)
+            digest = above.parent
+        return Path(blocks=tuple(reversed(blocks)), missing=None)
 
     def path(self, vote: Vote) -> Path:
         """Blocks from above the committed head up to the one a finalization's `vote` names.
@@ -205,3 +218,7 @@ class Tree:
         self.blocks = {d: b for d, b in self.blocks.items() if b.view > head.view or d == head.digest}
         self.seen_ms = {d: t for d, t in self.seen_ms.items() if d in self.blocks}
         self.finalizations = {v: c for v, c in self.finalizations.items() if v > head.view}
+
+
+def _is_work(block: Block) -> bool:
+    return bool(block.payloads) or block.is_boundary

@@ -170,6 +170,11 @@ class Block:
         for digest in self.payloads:
             _check_digest("block", "payloads", digest)
 
+    @property
+    def is_boundary(self) -> bool:
+        """Whether it is the last block of its epoch's ledger."""
+        return self.next_committee != ZERO_DIGEST
+
     def encode(self) -> bytes:
         """Canonical bytes; `digest` is their SHA-256. Big-endian, fixed layout, then the payload digests."""
         head = _BLOCK_HEAD.pack(

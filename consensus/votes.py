@@ -14,8 +14,8 @@ def contradict(first: Vote, second: Vote) -> bool:
 
     Notarize and nullify is what an honest validator does when its timer runs out: never evidence (design D4).
     """
-    if first.view != second.view or first == second:
-        return False
+    if first.epoch != second.epoch or first.view != second.view or first == second:
+        return False  # an epoch's last views come again in the next one
     return first.kind is second.kind or {first.kind, second.kind} == {VoteKind.NULLIFY, VoteKind.FINALIZE}
 
 

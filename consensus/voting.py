@@ -7,14 +7,17 @@ Source: B. Chan and R. Pass, "Simplex Consensus: A Simple and Fast Consensus Pro
 
 from __future__ import annotations
 
+from consensus.ending import Outlook
 from consensus.errors import InvalidBlock, PeerError, WrongConsortium, WrongEpoch, WrongLeader
 from consensus.events import Rejected
 from consensus.messages import NULLIFICATIONS_MAX, Proposal
 from consensus.state import NUMBER_MAX, State
-from consensus.types import ZERO_DIGEST, Block, Height, SignedVote, View, Vote, VoteKind, nullify
+from consensus.types import ZERO_DIGEST, Block, Digest, Height, SignedVote, View, Vote, VoteKind, nullify
 
 PAYLOAD_GRACE_DIVISOR = 16
 """A proposal may overtake its payloads, which their authors spread: delta / 16 is waited before fetching them."""
+FINAL_GRACE_DIVISOR = 4
+"""A proposal may overtake the finalization of what it follows: delta / 4 is waited before asking for that."""
 EMPTY_DIVISOR = 2
 """An empty block only helps finish what votes under way may finish anyway: delta / EMPTY_DIVISOR is waited first."""
 
@@ -51,15 +54,27 @@ def propose(state: State) -> int | None:
     parent = state.tree.blocks[parent_digest]
     if max(parent.timestamp_ms, parent.height) > NUMBER_MAX:
         return None
-    unfinal = [block for block in (parent, *state.tree.ancestors(parent)) if block.view > state.finalized_view]
-    payloads = state.payloads.select({digest for block in unfinal for digest in block.payloads})
-    earliest = _earliest_ms(state, parent, is_empty=not payloads)
+    if state.ending.awaited is not None:
+        return None  # what execution decided is told within this turn of the loop
+    outlook = state.ending.outlook(state.tree, state.payloads, parent)
+    payloads: tuple[Digest, ...] = ()
+    next_committee = ZERO_DIGEST
+    if outlook is Outlook.OPEN:
+        unfinal = [block for block in (parent, *state.tree.ancestors(parent)) if block.view > state.finalized_view]
+        payloads = state.payloads.select({digest for block in unfinal for digest in block.payloads})
+    elif outlook is Outlook.UNDECIDED:
+        _find_out(state, parent)
+    elif outlook is Outlook.DECIDED:
+        assert state.ending.next_committee is not None, "that is what decided means"
+        next_committee = state.ending.next_committee
+    earliest = _earliest_ms(state, parent, is_empty=not payloads and next_committee == ZERO_DIGEST)
     if earliest is None or state.now_ms < earliest:
         return earliest
     block = Block(
         consortium=state.committee.consortium, epoch=state.committee.epoch, view=view,
         height=Height(parent.height + 1), parent_view=parent_view, parent=parent_digest,
         timestamp_ms=max(state.wall_ms, parent.timestamp_ms + 1), proposer=state.me, payloads=payloads,
+        next_committee=next_committee,
     )  # fmt: skip
     state.add_block(block)
     state.out.save_block(block)
@@ -73,7 +88,8 @@ def _earliest_ms(state: State, parent: Block, *, is_empty: bool) -> int | None:
     paced_ms = seen_ms + state.committee.parameters.block_interval_ms if seen_ms is not None else state.now_ms
     if not is_empty or state.now_ms >= state.pacemaker.heartbeat_ms:
         return paced_ms
-    if state.tree.has_unfinal_work():
+    # Payloads that wait, and may not be ordered on this parent: an empty block ends the view sooner than a timer.
+    if state.tree.has_unfinal_work() or state.payloads.pending > 0:
         return max(paced_ms, state.pacemaker.entered_ms + state.committee.parameters.delta_ms // EMPTY_DIVISOR)
     return None
 
@@ -86,7 +102,8 @@ def proposal_of(state: State, signed: SignedVote) -> Proposal | None:
     views = range(block.parent_view + 1, block.view)[-NULLIFICATIONS_MAX:]
     found = (state.tree.nullifications.get(View(view)) for view in views)
     parent = state.tree.certificate_of(block.parent_view)
-    if parent is None and block.parent_view > 0:
+    starts_epoch = state.tree.finalized is None and block.parent == state.tree.head.digest
+    if parent is None and not starts_epoch:
         return None  # overtaken by a finalization: nobody needs it any more
     return Proposal(block=block, vote=signed, parent=parent, nullifications=tuple(c for c in found if c is not None))
 
@@ -118,6 +135,8 @@ def notarize(state: State) -> int | None:  # noqa: PLR0911 - one return for each
         if not _holds_ancestry(state, block):
             return None
         _check_against_parent(state, block)
+        if not _epoch_permits(state, block):
+            return None
     except PeerError as error:
         state.refused[state.view] = block.digest
         state.out.put(Rejected(sender=state.leader, error=error))
@@ -146,8 +165,8 @@ def check_header(state: State, block: Block) -> None:
         raise WrongEpoch("block", committee.epoch, block.epoch)
     if block.proposer != committee.leader(block.view):
         raise WrongLeader(block.view, committee.leader(block.view), block.proposer)
-    if block.next_committee != ZERO_DIGEST:
-        raise InvalidBlock(block.view, "next_committee", "zero expected: this epoch has no boundary block yet")
+    if block.payloads and block.is_boundary:
+        raise InvalidBlock(block.view, "payloads", "none expected in a block that names the next committee")
 
 
 def _holds_ancestry(state: State, block: Block) -> bool:
@@ -179,6 +198,50 @@ def _check_against_parent(state: State, block: Block) -> None:
         raise InvalidBlock(block.view, "height", f"expected {parent.height + 1}, got {block.height}")
     if block.timestamp_ms <= parent.timestamp_ms:
         raise InvalidBlock(block.view, "timestamp_ms", f"expected over {parent.timestamp_ms}, got {block.timestamp_ms}")
+
+
+def _epoch_permits(state: State, block: Block) -> bool:
+    """Whether the epoch's end permits `block` where it stands. False: not known yet (`consensus.ending`).
+
+    An empty block is always permitted: it decides nothing, and makes final what is undecided.
+    Raises: InvalidBlock where it can never be permitted.
+    """
+    if not block.payloads and not block.is_boundary:
+        return True
+    match state.ending.outlook(state.tree, state.payloads, state.tree.blocks[block.parent]):
+        case Outlook.OPEN:
+            if block.is_boundary:
+                raise InvalidBlock(block.view, "next_committee", "zero expected: no change of the committee has passed")
+            return True
+        case Outlook.UNDECIDED:
+            _find_out(state, state.tree.blocks[block.parent])
+            return False
+        case Outlook.DECIDED:
+            expected = state.ending.next_committee
+            if block.next_committee != expected:
+                named = f"{expected.hex() if expected else None}, got {block.next_committee.hex()}"
+                raise InvalidBlock(block.view, "next_committee", f"a change has passed: expected {named}")
+            return True
+        case Outlook.OVER:
+            raise InvalidBlock(block.view, "parent", "the epoch's boundary, after which nothing is ordered")
+
+
+def _find_out(state: State, parent: Block) -> None:
+    """Ask for what lacks to know what may follow `parent`: blocks, payloads, or finality of what may end the epoch."""
+    path = state.tree.uncommitted(parent)
+    if path.missing is not None:
+        state.requests.want_block(path.missing, parent.view, state.ask_order((), first=state.leader), state.now_ms)
+    lacking = [block for block in path.blocks if state.payloads.missing(block)]
+    for block in lacking:
+        holders = state.ask_order((), first=block.proposer)
+        state.requests.want_payloads(block.digest, block.view, holders, state.now_ms)
+    state.undecided = frozenset(block.digest for block in lacking)
+    views = [block.view for block in path.blocks if state.payloads.may_end(block)]
+    state.undecided_view = min(views, default=None)
+    if views:
+        # A finalization is mostly on its way. Who proposes what needs it has it.
+        due_ms = state.now_ms + state.committee.parameters.delta_ms // FINAL_GRACE_DIVISOR
+        state.requests.want_certificates(state.view, state.ask_order((), first=state.leader), due_ms)
 
 
 def _early_by_ms(state: State, block: Block) -> int:

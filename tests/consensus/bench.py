@@ -6,9 +6,11 @@ from typing import TypeVar
 
 from consensus.engine import Engine
 from consensus.events import (
+    Alarm,
     Broadcast,
     Commit,
     Event,
+    Executed,
     Output,
     PayloadsHeld,
     Received,
@@ -25,6 +27,7 @@ from consensus.types import (
     Certificate,
     Committee,
     Digest,
+    Height,
     ValidatorIndex,
     View,
     Vote,
@@ -142,8 +145,11 @@ class Bench:
             nullifications=nullifications,
         )
 
-    def hold(self, *digests: Digest, order: bool = True) -> tuple[Output, ...]:
-        return self.step(PayloadsHeld(digests=digests, order=order))
+    def hold(self, *digests: Digest, order: bool = True, ending: bool = False) -> tuple[Output, ...]:
+        return self.step(PayloadsHeld(digests=digests, order=order, ending=ending))
+
+    def executed(self, height: int, next_committee: Digest | None = None) -> tuple[Output, ...]:
+        return self.step(Executed(height=Height(height), next_committee=next_committee))
 
     # ---- out ---------------------------------------------------------------------------------------------------------
 
@@ -185,6 +191,10 @@ class Bench:
     @property
     def rejections(self) -> list[str]:
         return [type(rejected.error).__name__ for rejected in self.of(Rejected)]
+
+    @property
+    def alarms(self) -> list[str]:
+        return [type(alarm.error).__name__ for alarm in self.of(Alarm)]
 
 
 def follower_of(view: int, size: int = 4) -> int:

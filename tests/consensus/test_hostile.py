@@ -148,14 +148,14 @@ class TestEvidence:
         block = child(COMMITTEE)
         bench.receive(bench.others[0], bench.nullification(1))
         bench.receive(bench.others[0], bench.finalization(block))
-        assert bench.rejections == ["ConflictingCertificates"]
+        assert bench.alarms == ["ConflictingCertificates"]
         assert [evidence.first.voter for evidence in bench.of(Misbehaviour)] == list(bench.others)
         assert bench.engine.status().finalized_view == 0
 
     def test_a_vote_of_ours_that_we_never_cast_ends_our_voting(self) -> None:
         bench = follower()
         bench.vote(bench.me, nullify(Epoch(0), View(1)))
-        assert bench.rejections == ["ForeignOwnVote"]
+        assert bench.alarms == ["ForeignOwnVote"]
         assert bench.engine.status().recovering
         bench.propose(child(COMMITTEE))
         assert not bench.cast

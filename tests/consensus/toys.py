@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from consensus.certificates import form_certificate
 from consensus.types import (
+    ZERO_DIGEST,
     Block,
     Certificate,
     Committee,
@@ -44,11 +45,11 @@ def verify(key: PublicKey, message: bytes, signature: Signature) -> bool:
     return signature == half + half
 
 
-def committee_of(size: int, **parameters: int) -> Committee:
+def committee_of(size: int, epoch: int = 0, **parameters: int) -> Committee:
     """parameters: fields of EpochParameters that differ from the defaults."""
     return Committee(
         consortium=CONSORTIUM,
-        epoch=Epoch(0),
+        epoch=Epoch(epoch),
         validators=tuple(key_of(i) for i in range(size)),
         parameters=replace(EpochParameters(), **parameters),
     )
@@ -93,6 +94,7 @@ def child(
     view: int | None = None,
     payloads: tuple[Digest, ...] = (),
     timestamp_ms: int | None = None,
+    next_committee: Digest = ZERO_DIGEST,
 ) -> Block:
     """A correct block on `parent` (by default the genesis block), in `view` (by default the next)."""
     on = parent if parent is not None else genesis_block(committee)
@@ -107,4 +109,5 @@ def child(
         timestamp_ms=timestamp_ms if timestamp_ms is not None else on.timestamp_ms + 10,
         proposer=committee.leader(at),
         payloads=payloads,
+        next_committee=next_committee,
     )
