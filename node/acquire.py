@@ -5,20 +5,18 @@ What passes is stored durably and reported; only then may the engine vote for it
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 import trio
 
-from consensus.errors import LocalError, MalformedMessage, PeerError, RequestError
+from consensus.errors import PeerError, RequestError
 from consensus.types import Digest
 from ledger.catalogue import CatalogueHeader, check_catalogue, parse_manifest
 from ledger.genesis import Genesis
 from ledger.payload import Payload, parse_payload
 from ledger.statement import Statement
+from node.fetching import FETCH_PAUSE_S, FETCH_ROUNDS_MAX, Fetcher, Requester
 from node.store.chain import ChainStore
 from node.validation import (
     BadPayload,
@@ -28,18 +26,12 @@ from node.validation import (
     check_author,
     check_statements,
 )
-from node.wire import FETCH_DIGESTS_MAX, Fetch, decode_contents, encode_fetch
+from node.wire import FETCH_DIGESTS_MAX, Fetch
 
 log = logging.getLogger(__name__)
 
-FETCH_TIMEOUT_S = 5.0
-FETCH_ROUNDS_MAX = 8
-"""Rounds over all connected peers before a fetch gives up; the engine asks again while it still needs the payload."""
 FETCHES_MAX = 512
 """Payloads fetched at once: two blocks full. The engine asks again for what is dropped here."""
-FETCH_PAUSE_S = 0.25
-BLOB_BATCH = 16
-"""Chunks asked for at once: 1 MiB of answer."""
 IN_PROGRESS_PER_AUTHOR_MAX = 32
 """Payloads of one member being verified or fetched at once; more are dropped and fetched later if they are proposed."""
 UNORDERED_PER_AUTHOR_MAX = 64
@@ -49,32 +41,6 @@ INLINE_STATEMENTS_MAX = 4
 """Up to this many signatures are checked on the loop's thread: handing them to another costs more than checking."""
 THROTTLE_S = 10.0
 """How long a member's pushed payloads are ignored after a bad one."""
-
-assert BLOB_BATCH <= FETCH_DIGESTS_MAX, "a batch fits one fetch"
-
-
-class Requester(Protocol):
-    """What this module needs of the network."""
-
-    async def request(self, member_id: str, frame: bytes, timeout_s: float) -> bytes: ...
-    def connected(self) -> frozenset[str]: ...
-
-
-class Missing(PeerError):
-    """Nobody connected has a content that was asked for by hash."""
-
-    def __init__(self, digest: bytes) -> None:
-        super().__init__(f"content {digest.hex()[:16]} is held by no connected peer")
-        self.digest = digest
-
-
-class WrongContent(PeerError):
-    """A peer answered a fetch by hash with something else."""
-
-    def __init__(self, member: str, digest: bytes) -> None:
-        super().__init__(f"{member} answered a fetch of {digest.hex()[:16]} with other content")
-        self.member = member
-        self.digest = digest
 
 
 class Acquirer:
@@ -93,7 +59,6 @@ class Acquirer:
         """held: told of every payload acquired. reject: told who sent what no correct peer sends."""
         self._genesis = genesis
         self._store = store
-        self._network = network
         self._nursery = nursery
         self._held = held
         self._reject = reject
@@ -103,8 +68,9 @@ class Acquirer:
         """Pushed payloads by author; those that were ordered meanwhile leave when their author is at the limit."""
         self._bodies: dict[str, trio.Lock] = {}
         """By author: bodies of one payload at a time, so that no author can make this node hold many in memory."""
-        self._failures: Counter[str] = Counter()
-        """Requests a peer left unanswered since its last answer: it is asked after the others."""
+        self._fetcher = Fetcher(network, reject)
+        self._wanted: dict[Digest, tuple[str, ...]] = {}
+        """Asked for since the last request was made, with their likely holders."""
 
     def pushed(self, frame: bytes, sender: str) -> None:
         """A payload arrived unasked. Bounded per author; only what an author signed is held against that author.
@@ -123,7 +89,7 @@ class Acquirer:
             return
         check_author(payload, self._genesis)
         self._in_progress[payload.digest] = author
-        self._nursery.start_soon(self._work, payload.digest, (sender, author), payload)
+        self._nursery.start_soon(self._work, payload.digest, (sender, author), payload, None)
 
     def _has_too_many(self, author: str) -> bool:
         """Whether so many payloads of `author` wait to be ordered that no correct author would cut another."""
@@ -137,24 +103,91 @@ class Acquirer:
         return count() >= UNORDERED_PER_AUTHOR_MAX
 
     def fetch(self, digests: Iterable[Digest], holders: Sequence[str]) -> None:
-        """Starts getting payloads the engine needs, from `holders` first; already running ones go on."""
+        """Starts getting payloads the engine needs, from `holders` first; already running ones go on.
+
+        What one step of the engine wants, of however many blocks, goes into as few requests as hold it: a node that
+        catches up would otherwise wait once, and write once, for every payload.
+        """
         for digest in digests:
             fetching = sum(author == "" for author in self._in_progress.values())
             if digest not in self._in_progress and fetching < FETCHES_MAX:
                 self._in_progress[digest] = ""
-                self._nursery.start_soon(self._work, digest, tuple(holders), None)
+                if not self._wanted:
+                    self._nursery.start_soon(self._fetch_wanted)
+                self._wanted[digest] = tuple(holders)
 
-    async def _work(self, digest: Digest, holders: tuple[str, ...], payload: Payload | None) -> None:
+    async def _fetch_wanted(self) -> None:
+        await trio.lowlevel.checkpoint()
+        wanted, self._wanted = self._wanted, {}
+        digests = list(wanted)
+        for start in range(0, len(digests), FETCH_DIGESTS_MAX):
+            batch = digests[start : start + FETCH_DIGESTS_MAX]
+            holders = tuple(dict.fromkeys(member for digest in batch for member in wanted[digest]))
+            self._nursery.start_soon(self._fetch_batch, batch, holders)
+
+    async def _fetch_batch(self, digests: list[Digest], holders: tuple[str, ...]) -> None:
+        lacking = dict.fromkeys(digests)
         try:
-            if payload is None:
-                (content,) = await self._contents([digest], holders, payloads=True)
-                payload = parse_payload(content)
-                holders = (*holders, author_of(payload, self._genesis))
-            held = await self._verify(payload, holders)
+            for _ in range(FETCH_ROUNDS_MAX):
+                while lacking:
+                    found = await self._fetcher.some(tuple(lacking), holders, self._read_payload, payloads=True)
+                    if not found:
+                        break
+                    for digest in found:
+                        del lacking[digest]
+                    await self._take(list(found.values()), holders)
+                if not lacking:
+                    return
+                await trio.sleep(FETCH_PAUSE_S)
+            log.debug("%d payloads not acquired: no connected peer has them", len(lacking))
+        finally:
+            for digest in lacking:
+                del self._in_progress[digest]
+
+    def _read_payload(self, digest: Digest, content: bytes) -> Payload | None:
+        """The digest is the header's: the author's signature, beside it, a lying peer could have exchanged."""
+        try:
+            payload = parse_payload(content)
+            check_author(payload, self._genesis)
+        except PeerError:
+            return None
+        return payload if payload.digest == digest else None
+
+    async def _take(self, payloads: list[Payload], holders: tuple[str, ...]) -> None:
+        """Fetched payloads, signed by their authors: verified together, and what needs no body stored in one go."""
+        if sum(len(payload.statements) for payload in payloads) <= INLINE_STATEMENTS_MAX:
+            checked = check_each(payloads, self._genesis)
+        else:
+            checked = await trio.to_thread.run_sync(check_each, payloads, self._genesis)
+        whole: list[HeldPayload] = []
+        for payload, result in zip(payloads, checked, strict=True):
+            if isinstance(result, BadPayload):
+                self._refuse(result)
+                del self._in_progress[payload.digest]
+            elif catalogues(result):
+                asked = (*holders, author_of(payload, self._genesis))
+                self._nursery.start_soon(self._work, payload.digest, asked, payload, result)
+            else:
+                whole.append(HeldPayload(payload=payload, statements=result))
+        if whole:
+            self._store.put_payloads([held.payload for held in whole])
+        for held in whole:
+            del self._in_progress[held.payload.digest]
+            self._held(held)
+
+    def _refuse(self, error: BadPayload) -> None:
+        self._throttled_until[error.author] = trio.current_time() + THROTTLE_S
+        self._reject(error.author, error)
+
+    async def _work(
+        self, digest: Digest, holders: tuple[str, ...], payload: Payload, statements: tuple[Statement, ...] | None
+    ) -> None:
+        """statements: the payload's, where they are checked already."""
+        try:
+            held = await self._verify(payload, statements, holders)
             self._store.put_payloads([payload])
         except BadPayload as error:
-            self._throttled_until[error.author] = trio.current_time() + THROTTLE_S
-            self._reject(error.author, error)
+            self._refuse(error)
         except (PeerError, RequestError) as error:
             log.debug("payload %s not acquired: %s", digest.hex()[:16], error)
         else:
@@ -164,11 +197,13 @@ class Acquirer:
         finally:
             del self._in_progress[digest]
 
-    async def _verify(self, payload: Payload, holders: Sequence[str]) -> HeldPayload:
+    async def _verify(
+        self, payload: Payload, statements: tuple[Statement, ...] | None, holders: Sequence[str]
+    ) -> HeldPayload:
         """payload: signed by its author. Raises: BadPayload, Missing."""
-        if len(payload.statements) <= INLINE_STATEMENTS_MAX:
+        if statements is None and len(payload.statements) <= INLINE_STATEMENTS_MAX:
             statements = check_statements(payload, self._genesis)
-        else:
+        elif statements is None:
             statements = await trio.to_thread.run_sync(check_statements, payload, self._genesis)
         if not catalogues(statements):
             return HeldPayload(payload=payload, statements=statements)
@@ -198,67 +233,20 @@ class Acquirer:
         found: dict[Digest, bytes] = {d: b for d in digests if (b := self._store.blob(d)) is not None}
         # Each once: equal chunks have one digest, and a body may be made of nothing else.
         missing = [d for d in dict.fromkeys(digests) if d not in found]
-        for start in range(0, len(missing), BLOB_BATCH):
-            batch = missing[start : start + BLOB_BATCH]
-            contents = await self._contents(batch, holders, payloads=False)
-            found.update(zip(batch, contents, strict=True))
-            self._store.put_blobs([found[d] for d in batch])
+        if missing:
+            found |= await self._fetcher.blobs(missing, holders, self._store.put_blobs)
         return tuple(found[d] for d in digests)
 
-    async def _contents(self, digests: Sequence[Digest], holders: Sequence[str], *, payloads: bool) -> list[bytes]:
-        """All of `digests`, each found right, asking one peer after another. Raises: Missing."""
-        found: dict[Digest, bytes] = {}
-        for _ in range(FETCH_ROUNDS_MAX):
-            for member in self._order(holders):
-                wanted = [d for d in digests if d not in found]
-                found.update(await self._ask(member, wanted, payloads=payloads))
-                if len(found) == len(digests):
-                    return [found[d] for d in digests]
-            await trio.sleep(FETCH_PAUSE_S)
-        raise Missing(next(d for d in digests if d not in found))
 
-    def _order(self, holders: Sequence[str]) -> list[str]:
-        """Whom to ask: those that answer, of them the likely holders first; then anybody.
-
-        At least one honest signer of the certificate has what is sought (research/consensus.md section 2).
-        """
-        connected = self._network.connected()
-        order = dict.fromkeys(m for m in (*holders, *sorted(connected)) if m in connected)
-        return sorted(order, key=lambda member: self._failures[member])
-
-    async def _ask(self, member: str, digests: list[Digest], *, payloads: bool) -> dict[Digest, bytes]:
-        frame = encode_fetch(Fetch(payloads=payloads, digests=tuple(digests)))
+def check_each(payloads: Sequence[Payload], genesis: Genesis) -> list[tuple[Statement, ...] | BadPayload]:
+    """The statements of each, checked, or what is wrong with it."""
+    checked: list[tuple[Statement, ...] | BadPayload] = []
+    for payload in payloads:
         try:
-            answer = await self._network.request(member, frame, FETCH_TIMEOUT_S)
-            contents = decode_contents(answer, len(digests))
-        except MalformedMessage as error:
-            self._failures[member] += 1
-            self._reject(member, error)
-            return {}
-        except (PeerError, LocalError) as error:
-            self._failures[member] += 1
-            log.debug("fetch from %s failed: %s", member, error)
-            return {}
-        found: dict[Digest, bytes] = {}
-        for digest, content in zip(digests, contents, strict=True):
-            if content is None:
-                continue
-            if not (self._is_payload(digest, content) if payloads else hashlib.sha256(content).digest() == digest):
-                self._failures[member] += 1
-                self._reject(member, WrongContent(member, digest))
-                return found
-            found[digest] = content
-        self._failures.pop(member, None)
-        return found
-
-    def _is_payload(self, digest: Digest, content: bytes) -> bool:
-        """The digest is the header's: the author's signature, beside it, a lying peer could have exchanged."""
-        try:
-            payload = parse_payload(content)
-            check_author(payload, self._genesis)
-        except PeerError:
-            return False
-        return payload.digest == digest
+            checked.append(check_statements(payload, genesis))
+        except BadPayload as error:
+            checked.append(error)
+    return checked
 
 
 def answer_fetch(store: ChainStore, fetch: Fetch, answer_bytes_max: int) -> tuple[bytes | None, ...]:

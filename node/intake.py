@@ -13,7 +13,7 @@ from consensus.errors import ConflictingCertificates, ForeignOwnVote, RequestErr
 from consensus.events import EngineStatus
 from consensus.pacemaker import LEADER_DELTAS, VIEW_DELTAS
 from ledger.catalogue import CatalogueHeader, check_catalogue
-from node.acquire import BLOB_BATCH
+from node.fetching import BLOB_BATCH
 from node.latency import Stillness, Stopwatch
 from node.loop import Loop
 from node.mempool import Overloaded

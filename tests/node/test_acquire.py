@@ -16,16 +16,16 @@ from consensus.types import Digest
 from ledger.payload import Payload
 from node import acquire as module
 from node.acquire import (
-    FETCH_TIMEOUT_S,
     FETCHES_MAX,
     IN_PROGRESS_PER_AUTHOR_MAX,
     INLINE_STATEMENTS_MAX,
     THROTTLE_S,
 )
+from node.fetching import FETCH_PAUSE_S, FETCH_TIMEOUT_S
 from node.network.values import RequestTimedOut
 from node.store.chain import ChainStore
 from node.store.errors import StoreFull
-from node.wire import Fetch, encode_contents
+from node.wire import FETCH_DIGESTS_MAX, Fetch, encode_contents
 from tests.ledger.builders import make_catalogue
 from tests.node.desk import (
     LABEL,
@@ -305,7 +305,7 @@ async def test_fetch_of_what_nobody_has_is_given_up_and_may_be_asked_again(
 async def test_payload_that_turns_up_a_moment_later_is_found(desk: Desk, autojump_clock: MockClock) -> None:
     payload = a_payload()
     desk.acquirer.fetch([payload.digest], [LABEL])
-    await trio.sleep(module.FETCH_PAUSE_S)
+    await trio.sleep(FETCH_PAUSE_S)
     desk.peers.give(PLATFORM, payload)
     await desk.quiet()
     assert desk.digests == [payload.digest]
@@ -331,3 +331,36 @@ async def test_fetched_payload_with_a_bad_statement_is_held_against_its_author(
     await desk.quiet()
     assert desk.held == []
     assert desk.rejected == {SOCIETY: 1}
+
+
+async def test_payloads_of_many_blocks_come_by_one_request_and_are_written_together(
+    desk: Desk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    inner = desk.store.put_payloads
+
+    def counted(payloads: list[Payload]) -> None:
+        written.append(len(payloads))
+        inner(payloads)
+
+    monkeypatch.setattr(desk.store, "put_payloads", counted)
+    wanted = [a_payload(n, sequence=n) for n in range(1, FETCH_DIGESTS_MAX + 3)]
+    for payload in wanted:
+        desk.peers.give(PLATFORM, payload)
+        desk.acquirer.fetch([payload.digest], [PLATFORM])
+    await desk.quiet()
+    assert sorted(desk.digests) == sorted(p.digest for p in wanted)
+    assert sorted(len(fetch.digests) for _, fetch in desk.peers.asked) == [2, FETCH_DIGESTS_MAX]
+    assert sorted(written) == [2, FETCH_DIGESTS_MAX]
+
+
+async def test_bad_payload_among_fetched_ones_costs_only_itself(desk: Desk, autojump_clock: MockClock) -> None:
+    good = [a_payload(n, sequence=n) for n in range(1, 9)]
+    bad, absent = with_bad_statement(SOCIETY), a_payload(99, sequence=99)
+    for payload in (*good, bad):
+        desk.peers.give(LABEL, payload)
+    desk.acquirer.fetch([bad.digest, absent.digest, *(p.digest for p in good)], [LABEL])
+    await desk.quiet()
+    assert desk.digests == [p.digest for p in good]
+    assert desk.rejected == {SOCIETY: 1}
+    assert not desk.store.has_payload(bad.digest)
