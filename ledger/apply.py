@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consensus.types import Digest
-from ledger.catalogue import CatalogueHeader
-from ledger.claim import Claim, ClaimKeys, claim_keys, read_claim_keys
+from ledger.catalogue import CatalogueHeader, CheckedBody
+from ledger.claim import Claim, claim_keys, read_claim_keys
+from ledger.claim_check import NO_KEYS, BodyKeys, body_keys
 from ledger.governance import Change, NotApplicable, amend, check_seats, conclude, proposal_id
 from ledger.receipt import Outcome, Reason, Receipt
 from ledger.roster import Roster
@@ -23,7 +24,6 @@ __all__ = [
     "Applied",
     "CountedVote",
     "Entry",
-    "EntryClaim",
     "LedgerView",
     "Outcome",
     "Overlay",
@@ -59,14 +59,6 @@ class LedgerView(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EntryClaim:
-    """A claim as recorded, and by what it is found."""
-
-    data: bytes
-    keys: ClaimKeys
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One new leaf of the log: the statement's digest at `index`."""
 
@@ -74,8 +66,10 @@ class Entry:
     statement: Statement
     height: int
     block_time_ms: int
-    claims: tuple[EntryClaim, ...]
+    claims: Sequence[bytes]
     """In order of their position: one of a CLAIM, all of a CATALOGUE, none of a governance statement."""
+    keys: BodyKeys
+    """By what the claims are found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,13 +192,15 @@ def apply_block(
         for statement in statements:
             outcome, reason, index = _record(state, assembly, statement)
             if outcome is Outcome.RECORDED:
+                claims = _claims(statement, bodies)
                 entries.append(
                     Entry(
                         index=index,
                         statement=statement,
                         height=height,
                         block_time_ms=block_time_ms,
-                        claims=_claims(statement, bodies),
+                        claims=claims,
+                        keys=_keys(statement, claims),
                     )
                 )
             receipts.append(
@@ -293,13 +289,21 @@ def _earlier(state: LedgerView, statement: Statement) -> tuple[Reason, int] | No
     return None
 
 
-def _claims(statement: Statement, bodies: Mapping[Digest, Sequence[bytes]]) -> tuple[EntryClaim, ...]:
+def _claims(statement: Statement, bodies: Mapping[Digest, Sequence[bytes]]) -> Sequence[bytes]:
     content = statement.content
     if isinstance(content, Change):
         return ()
     if isinstance(content, Claim):
-        return (EntryClaim(data=statement.body, keys=claim_keys(content)),)
+        return (statement.body,)
     assert statement.digest in bodies, f"catalogue {statement.digest.hex()} was voted for without its body"
     body = bodies[statement.digest]
     assert len(body) == content.count, f"catalogue {statement.digest.hex()}: {len(body)} claims, {content.count} signed"
-    return tuple(EntryClaim(data=data, keys=read_claim_keys(data)) for data in body)
+    return body
+
+
+def _keys(statement: Statement, claims: Sequence[bytes]) -> BodyKeys:
+    if isinstance(statement.content, Claim):
+        return body_keys((claim_keys(statement.content),))
+    if isinstance(claims, CheckedBody):
+        return claims.keys
+    return body_keys(map(read_claim_keys, claims)) if claims else NO_KEYS

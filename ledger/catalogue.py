@@ -16,7 +16,8 @@ from typing import Final
 from consensus.types import Digest
 from ledger import merkle
 from ledger.cbor import decode, encode
-from ledger.claim import CLAIM_BYTES_MAX, parse_claim
+from ledger.claim import CLAIM_BYTES_MAX
+from ledger.claim_check import BodyKeys, check_claims
 from ledger.errors import CatalogueBodyMismatch, MalformedCatalogue, MalformedCbor, MalformedClaim
 
 CLAIMS_MAX: Final = 16_384
@@ -171,26 +172,23 @@ def _split(body: bytes, count: int) -> tuple[bytes, ...]:
     return tuple(claims)
 
 
-def check_claims(claims: Iterable[bytes], first: int = 0) -> None:
-    """Parses claims of a catalogue and keeps none: 16,384 parsed claims would be 60 MB that nobody asked for.
+class CheckedBody(tuple[bytes, ...]):
+    """The claims of a body that was found valid, and by what they are found: nobody has to look into them again."""
 
-    first: position of the first of them, for errors, so that a caller can slice.
-    Raises: MalformedClaim with the path from `claims[position].` on.
-    """
-    for position, data in enumerate(claims, first):
-        try:
-            parse_claim(data)
-        except MalformedClaim as error:
-            inside = error.field.removeprefix("claim").removeprefix(".")
-            raise type(error)(inside, error.value, error.expected).within(f"claims[{position}]") from None
+    keys: BodyKeys
+
+    @classmethod
+    def of(cls, claims: tuple[bytes, ...]) -> CheckedBody:
+        """Raises: MalformedClaim of the first claim that is not valid."""
+        body = cls(claims)
+        body.keys = check_claims(claims)
+        return body
 
 
-def check_catalogue(header: CatalogueHeader, manifest: bytes, chunks: Sequence[bytes]) -> tuple[bytes, ...]:
+def check_catalogue(header: CatalogueHeader, manifest: bytes, chunks: Sequence[bytes]) -> CheckedBody:
     """All claims' bytes, where the body is the one signed and every claim is valid.
 
-    Takes about a second for the largest catalogue: whoever must not stand still that long calls `split_body` once and
-    `check_claims` in slices. Raises: CatalogueBodyMismatch, MalformedClaim.
+    Takes some 60 ms for the largest catalogue of claims that are alike, over half a second where none is like another:
+    whoever must not stand still that long has a thread do it. Raises: CatalogueBodyMismatch, MalformedClaim.
     """
-    claims = split_body(header, manifest, chunks)
-    check_claims(claims)
-    return claims
+    return CheckedBody.of(split_body(header, manifest, chunks))

@@ -40,7 +40,8 @@ _MINIMUM: Final = {24: 24, 25: 2**8, 26: 2**16, 27: 2**32}
 """Shortest form (section 4.2.1): the least argument each longer head may carry."""
 
 
-def _head(major: int, argument: int) -> bytes:
+def head(major: int, argument: int) -> bytes:
+    """Initial byte and argument in the shortest form. major: 0 to 7; argument: length, count or the integer itself."""
     if argument < 24:
         return bytes((major << 5 | argument,))
     if argument < 2**8:
@@ -68,24 +69,24 @@ def _encode_into(value: CborInput, parts: list[bytes], depth: int) -> None:
             data = value.encode()
         except UnicodeEncodeError:
             raise MalformedCbor("text", value, "text without lone surrogates") from None
-        parts += (_head(3, len(data)), data)
+        parts += (head(3, len(data)), data)
     elif isinstance(value, bool):
         parts.append(b"\xf5" if value else b"\xf4")
     elif isinstance(value, int):
         if not -_U64_MAX - 1 <= value <= _U64_MAX:
             raise MalformedCbor("integer", value, "an integer from -2^64 to 2^64 - 1")
-        parts.append(_head(0, value) if value >= 0 else _head(1, -1 - value))
+        parts.append(head(0, value) if value >= 0 else head(1, -1 - value))
     elif isinstance(value, bytes):
-        parts += (_head(2, len(value)), value)
+        parts += (head(2, len(value)), value)
     elif depth == 0:
         raise MalformedCbor("nesting", value, f"at most {DEPTH_MAX} levels")
     elif isinstance(value, Mapping):
-        parts.append(_head(5, len(value)))
+        parts.append(head(5, len(value)))
         for key, item in sorted(((_encode_key(key), item) for key, item in value.items()), key=itemgetter(0)):
             parts.append(key)
             _encode_into(item, parts, depth - 1)
     elif isinstance(value, Sequence):
-        parts.append(_head(4, len(value)))
+        parts.append(head(4, len(value)))
         for item in value:
             _encode_into(item, parts, depth - 1)
     else:

@@ -12,7 +12,7 @@ from typing import Final
 
 import cbor2
 
-from ledger.cbor import CborInput, decode, encode
+from ledger.cbor import CborInput, CborValue, decode, encode
 from ledger.claim_codec import BYTES, FLAG, NUMBER, PERSONAL, TEXT, Codec, items, struct, word
 from ledger.claim_parts import (
     NAME_CHARACTERS_MAX,
@@ -83,7 +83,9 @@ __all__ = [
     "TrainingUse",
     "claim_keys",
     "claim_value",
+    "decode_claim",
     "parse_claim",
+    "read_claim",
     "read_claim_keys",
 ]
 
@@ -317,12 +319,21 @@ def parse_claim(data: bytes) -> Claim:
 
     Raises: MalformedClaim (InvalidIdentifier where an identifier is wrong) with the path from `claim.` on.
     """
+    return read_claim(decode_claim(data))
+
+
+def decode_claim(data: bytes) -> CborValue:
+    """The first half of `parse_claim`: some value whose one encoding `data` is. Raises: MalformedClaim."""
     if len(data) > CLAIM_BYTES_MAX:
         raise MalformedClaim("claim", f"{len(data)} bytes", f"at most {CLAIM_BYTES_MAX} bytes")
     try:
-        value = decode(data)
+        return decode(data)
     except MalformedCbor as error:
         raise MalformedClaim("claim", error.value, f"deterministic CBOR, at {error.field}: {error.expected}") from None
+
+
+def read_claim(value: CborValue) -> Claim:
+    """The second half: that the value is a claim. Raises: MalformedClaim."""
     try:
         return _CLAIM.read(value)
     except MalformedClaim as error:

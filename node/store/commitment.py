@@ -148,7 +148,7 @@ class Commitment:
             if self._txn.get(digest, db=self._tables.blobs) is None:
                 raise StoreMisused(self._path, f"leaf {entry.index} before its chunk {digest.hex()} was stored")
             self._txn.delete(digest, db=self._tables.uploads)
-        marks = claim_marks([claim.data for claim in entry.claims])
+        marks = claim_marks(entry.claims)
         self._txn.put(key(entry.index), marks, append=True, db=self._tables.marks)
 
     def _write_receipt(self, receipt: Receipt) -> None:
@@ -178,11 +178,13 @@ def entry_rows(batch: RowBatch, entry: Entry) -> None:
     batch.add(KeyKind.CLIENT_REF, client_ref_key(statement.issuer, statement.client_ref), index)
     if isinstance(statement.content, CatalogueHeader):
         batch.add(KeyKind.CATALOGUE, catalogue_key(statement.issuer, statement.content.root), index)
-    keys = [claim.keys for claim in entry.claims]
-    batch.add_claims(KeyKind.BLAKE3, [k.blake3 for k in keys], index)
-    batch.add_claims(KeyKind.SHA256, [k.sha256 for k in keys], index)
-    batch.add_claims(KeyKind.ISRC, [k.isrc for k in keys], index)
-    batch.add_claims(KeyKind.ISWC, [k.iswc for k in keys], index)
+    keys = entry.keys
+    for kind, column in (
+        (KeyKind.BLAKE3, keys.blake3), (KeyKind.SHA256, keys.sha256), (KeyKind.ISRC, keys.isrc),
+        (KeyKind.ISWC, keys.iswc),
+    ):  # fmt: skip
+        if column.keys:
+            batch.add_claims(kind, column, index)
 
 
 def entry_record(entry: Entry, claims_before: int, payload: int, offset: int) -> EntryRecord:

@@ -7,13 +7,15 @@ catalogue (16 bits), big-endian. A key prefix may collide; whoever looks a key u
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable
 from enum import IntEnum
-from itertools import chain
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ledger.claim_check import KeyColumn
 
 ROW_BYTES: Final = 24
 KEY_BYTES: Final = 16
@@ -60,42 +62,41 @@ class RowBatch:
     """Rows of one commit, gathered key by key and made in bulk."""
 
     def __init__(self) -> None:
-        self._keys: dict[KeyKind, list[bytes]] = {kind: [] for kind in KeyKind}
-        self._places: dict[KeyKind, list[int]] = {kind: [] for kind in KeyKind}
+        self._digests: dict[KeyKind, list[bytes]] = {kind: [] for kind in KeyKind}
+        """32 bytes a key, several together where they came together."""
+        self._places: dict[KeyKind, array[int]] = {kind: array("Q") for kind in KeyKind}
         """Leaf index and position as one number: the last eight bytes of the row."""
 
     def add(self, kind: KeyKind, key: bytes, index: int, position: int = 0) -> None:
         """key: 32 bytes where the kind is a digest."""
-        self._keys[kind].append(key)
+        self._digests[kind].append(key if kind in _DIGEST_KINDS else hashlib.sha256(key).digest())
         self._places[kind].append(index << 16 | position)
 
-    def add_claims(self, kind: KeyKind, keys: Sequence[Sequence[bytes]], index: int) -> None:
-        """keys: for every claim at a leaf, by position, its keys of this kind."""
-        flat = list(chain.from_iterable(keys))
-        base = index << 16
-        if len(flat) == len(keys) and all(keys):  # one each, as almost always
-            self._places[kind].extend(range(base, base + len(flat)))
+    def add_claims(self, kind: KeyKind, column: KeyColumn, index: int) -> None:
+        """column: the keys of this kind that the claims at a leaf have."""
+        sha256 = hashlib.sha256
+        if kind in _DIGEST_KINDS:
+            self._digests[kind].append(column.keys)
         else:
-            self._places[kind].extend(base | position for position, several in enumerate(keys) for _ in several)
-        self._keys[kind].extend(flat)
+            self._digests[kind] += [sha256(key).digest() for key in column.each()]
+        places = np.frombuffer(column.positions, dtype=np.uint16).astype(np.uint64) | np.uint64(index << 16)
+        self._places[kind].frombytes(places.tobytes())
 
     def rows(self) -> Rows:
         """All rows, in no order."""
-        made = [_rows(kind, keys, self._places[kind]) for kind, keys in self._keys.items() if keys]
+        made = [
+            _rows(kind, b"".join(digests), self._places[kind]) for kind, digests in self._digests.items() if digests
+        ]
         return np.concatenate(made) if made else np.empty((0, ROW_BYTES), dtype=np.uint8)
 
 
-def _rows(kind: KeyKind, keys: Sequence[bytes], places: Sequence[int]) -> Rows:
-    count = len(keys)
+def _rows(kind: KeyKind, digests: bytes, places: array[int]) -> Rows:
+    count = len(places)
+    assert len(digests) == 32 * count, "every digest has 32 bytes"
     made = np.empty((count, ROW_BYTES), dtype=np.uint8)
-    if kind not in _DIGEST_KINDS:
-        sha256 = hashlib.sha256
-        keys = [sha256(key).digest() for key in keys]
-    joined = np.frombuffer(b"".join(keys), dtype=np.uint8)
-    assert joined.size == 32 * count, "every digest has 32 bytes"
-    made[:, :15] = joined.reshape(count, 32)[:, :15]
+    made[:, :15] = np.frombuffer(digests, dtype=np.uint8).reshape(count, 32)[:, :15]
     made[:, 15] = kind
-    made[:, KEY_BYTES:] = np.array(places, dtype=">u8").view(np.uint8).reshape(count, 8)
+    made[:, KEY_BYTES:] = np.frombuffer(places, dtype=np.uint64).astype(">u8").view(np.uint8).reshape(count, 8)
     return made
 
 

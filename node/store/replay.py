@@ -185,7 +185,7 @@ class Replay:
     def _check_marks(self, entry: Entry) -> None:
         if isinstance(entry.statement.content, CatalogueHeader):
             self.catalogues += 1
-            marks = claim_marks([claim.data for claim in entry.claims])
+            marks = claim_marks(entry.claims)
             stored = self._view.get(self._view.tables.marks, key(entry.index))
             self._same(f"marks of entry {entry.index}", stored, marks)
 

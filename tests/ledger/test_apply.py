@@ -14,6 +14,7 @@ from consensus.types import Digest
 from ledger.apply import Applied, Outcome, Overlay, Reason, Receipt, apply_block
 from ledger.catalogue import Catalogue, check_catalogue
 from ledger.claim import claim_keys
+from ledger.claim_check import body_keys
 from ledger.statement import Statement
 from tests.ledger.builders import MemoryView, make_catalogue, make_claim, make_consortium
 
@@ -62,9 +63,8 @@ def test_new_statements_become_leaves_in_order() -> None:
 
 def test_a_claim_entry_carries_its_bytes_and_keys() -> None:
     (entry,) = run(MemoryView(), [claim(5)]).entries
-    (recorded,) = entry.claims
-    assert recorded.data == make_claim(5).encode()
-    assert recorded.keys == claim_keys(make_claim(5))
+    assert entry.claims == (make_claim(5).encode(),)
+    assert entry.keys == body_keys([claim_keys(make_claim(5))])
 
 
 def test_a_catalogue_entry_carries_all_its_claims() -> None:
@@ -72,8 +72,17 @@ def test_a_catalogue_entry_carries_all_its_claims() -> None:
     statement = catalogue(made, "cat-1")
     body = check_catalogue(made.header, made.manifest, made.chunks)
     (entry,) = run(MemoryView(), [statement], bodies={statement.digest: body}).entries
-    assert [recorded.data for recorded in entry.claims] == [make_claim(seed).encode() for seed in range(3)]
-    assert [recorded.keys for recorded in entry.claims] == [claim_keys(make_claim(seed)) for seed in range(3)]
+    assert list(entry.claims) == [make_claim(seed).encode() for seed in range(3)]
+    assert entry.keys == body_keys(claim_keys(make_claim(seed)) for seed in range(3))
+
+
+def test_claims_whose_keys_were_not_kept_are_read_for_them() -> None:
+    made = make_catalogue(3)
+    statement = catalogue(made, "cat-1")
+    body = check_catalogue(made.header, made.manifest, made.chunks)
+    (kept,) = run(MemoryView(), [statement], bodies={statement.digest: body}).entries
+    (read,) = run(MemoryView(), [statement], bodies={statement.digest: tuple(body)}).entries
+    assert read == kept
 
 
 @pytest.mark.parametrize("body", [None, ()])

@@ -20,13 +20,13 @@ from ledger.catalogue import (
     CatalogueHeader,
     build_catalogue,
     check_catalogue,
-    check_claims,
     parse_catalogue_header,
     parse_manifest,
     split_body,
 )
 from ledger.cbor import encode
-from ledger.claim import CLAIM_BYTES_MAX
+from ledger.claim import CLAIM_BYTES_MAX, claim_keys, parse_claim
+from ledger.claim_check import body_keys
 from ledger.errors import CatalogueBodyMismatch, InvalidIdentifier, MalformedCatalogue, MalformedClaim
 from tests.ledger.builders import make_catalogue, make_claim
 
@@ -154,12 +154,12 @@ def test_a_wrong_claim_is_named_by_its_position() -> None:
     with pytest.raises(InvalidIdentifier) as caught:
         check_catalogue(catalogue.header, catalogue.manifest, catalogue.chunks)
     assert caught.value.field == "claims[1].isrc"
-    with pytest.raises(InvalidIdentifier) as caught:
-        check_claims(claims[1:], first=1)
-    assert caught.value.field == "claims[1].isrc"
-    with pytest.raises(MalformedClaim) as malformed:
-        check_claims([b"\xff"], first=7)
-    assert malformed.value.field == "claims[7]"
+
+
+def test_the_claims_of_a_checked_body_come_with_their_keys() -> None:
+    body = check_catalogue(LARGE.header, LARGE.manifest, LARGE.chunks)
+    assert body == split_body(LARGE.header, LARGE.manifest, LARGE.chunks)
+    assert body.keys == body_keys(claim_keys(parse_claim(claim)) for claim in body)
 
 
 # ---- headers ---------------------------------------------------------------------------------------------------------
