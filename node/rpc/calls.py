@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -20,6 +21,7 @@ from grpc_status import rpc_status
 
 from consensus.errors import RequestError
 from node.rpc.errors import DeadlinePassed, MalformedRequest, NotReadyYet, TooManyCalls, internal_status, status_of
+from node.rpc.server import STOP_SECONDS
 from node.store.errors import StoreNotReady
 
 SERVICE: Final = "stretto.v1.Stretto"
@@ -28,6 +30,8 @@ UNARY_SECONDS_MAX: Final = 60.0
 ANSWER_MARGIN_S: Final = 0.1
 """An answer that says "too late" must itself arrive in time: it is given this much before the caller's deadline."""
 RETRY_CALLS_MS: Final = 1000
+STOP_MARGIN_S: Final = 0.5
+"""Calls that do not end by themselves when a server stops have this long to say so to their callers."""
 
 if TYPE_CHECKING:  # generic only in their stubs
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
@@ -39,6 +43,9 @@ else:
 _Request = TypeVar("_Request", bound=Message)
 
 _log = logging.getLogger(__name__)
+
+_in_progress: WeakKeyDictionary[asyncio.AbstractEventLoop, set[asyncio.Timeout]] = WeakKeyDictionary()
+"""Calls by the event loop that serves them: what `stop` ends."""
 
 
 class Call:
@@ -82,13 +89,35 @@ async def abort(context: Context, error: RequestError) -> None:
     await context.abort(status.code, status.details, status.trailing_metadata)
 
 
+async def stop(server: grpc.aio.Server) -> None:
+    """Ends a server of this event loop: calls in progress have STOP_SECONDS, and before that is over are told why.
+
+    gRPC itself would cancel them without a word, and log a traceback for each.
+    """
+    stopping = asyncio.create_task(server.stop(STOP_SECONDS))
+    await asyncio.wait({stopping}, timeout=STOP_SECONDS - STOP_MARGIN_S)
+    for scope in _in_progress.pop(asyncio.get_running_loop(), set()).copy():
+        scope.reschedule(0.0)
+    await stopping
+
+
 @asynccontextmanager
 async def answering(method: str, context: Context) -> AsyncIterator[None]:
     """The one place where an error becomes a status. RequestErrors are told; anything else is logged, not told."""
+    in_progress = _in_progress.setdefault(asyncio.get_running_loop(), set())
     try:
-        yield
+        async with asyncio.timeout(None) as scope:
+            in_progress.add(scope)
+            try:
+                yield
+            finally:
+                in_progress.discard(scope)
     except RequestError as error:
         await abort(context, error)
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        await abort(context, NotReadyYet("node", "stopping", "a node that runs", RETRY_CALLS_MS))
     except StoreNotReady:
         await abort(context, NotReadyYet("store", "not made yet", "a node that has started once", RETRY_CALLS_MS))
     except grpc.aio.AbortError:

@@ -29,11 +29,12 @@ from node.disk import disk_of
 from node.keys import load_private_key
 from node.logs import configure_logs
 from node.rpc.calls import SERVICE, UNARY_SECONDS_MAX, Handler, client_stream, server_stream, unary
+from node.rpc.calls import stop as end
 from node.rpc.evidence import EvidenceService
 from node.rpc.forward import NodeLink
 from node.rpc.metrics import MetricsServer, page_of
 from node.rpc.reads import ReadService
-from node.rpc.server import CALLS_MAX, SERVER_OPTIONS, STOP_SECONDS, listen
+from node.rpc.server import CALLS_MAX, SERVER_OPTIONS, listen
 from node.rpc.tail import LogState, LogTail
 from node.rpc.watch import WatchService
 from node.store.reader import StoreReader
@@ -98,7 +99,7 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
             task.cancel()
         tail.stop()
         await checks.enter_graceful_shutdown()
-        await server.stop(STOP_SECONDS)
+        await end(server)
         await link.close()
         evidence.close()
         store.close()

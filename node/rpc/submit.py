@@ -19,7 +19,7 @@ from typing import Final, Self
 import grpc
 
 from ledger.genesis import Genesis
-from node.rpc.calls import SERVICE, Context, Handler, answering, unary
+from node.rpc.calls import SERVICE, Context, Handler, answering, stop, unary
 from node.rpc.server import CALLS_MAX, SERVER_OPTIONS, STOP_SECONDS, CannotListen
 from node.rpc.submission import SubmissionService
 from node.rpc.types import Intake
@@ -90,7 +90,7 @@ class SubmitServer:
         try:
             await self._stop.wait()
         finally:
-            await server.stop(STOP_SECONDS)
+            await stop(server)
 
 
 def _handlers(service: SubmissionService) -> grpc.GenericRpcHandler:

@@ -330,3 +330,55 @@ def test_results_arrive_in_the_order_in_which_they_became_known(court: Court) ->
         assert [next(results).state for _ in range(3)] == [SubmissionState.ACCEPTED] * 3
         intake.settle(lambda digest: final(digest, 1))
         assert [result.state for result in results] == [SubmissionState.FINAL] * 3
+
+
+# ---- stopping with calls under way ----
+
+
+@pytest.mark.parametrize("kind", ["stream", "unary", "watch", "upload"])
+def test_call_under_way_is_told_that_the_reader_stops_and_leaves_no_traceback(tmp_path: Path, kind: str) -> None:
+    court = Court(tmp_path)
+    done = threading.Event()
+    raised: list[grpc.RpcError] = []
+
+    def endless(message: object) -> Iterator[object]:
+        yield message
+        done.wait(20)
+
+    def call() -> None:
+        stub = court.client.stub
+        try:
+            match kind:
+                case "stream":
+                    list(stub.SubmitStatements(endless(pb.SubmitStatementsRequest(statements=[statement(1)]))))
+                case "unary":
+                    stub.SubmitStatement(pb.SubmitStatementRequest(statement=statement(1), wait=True), timeout=30)
+                case "watch":
+                    list(stub.WatchStatements(pb.WatchStatementsRequest()))
+                case _:
+                    stub.VerifyEvidence(endless(pb.VerifyEvidenceRequest(bundle=b"x")), timeout=30)
+        except grpc.RpcError as error:
+            raised.append(error)
+
+    intake = HeldIntake()
+    with court.node(intake):
+        while not court.client.status().live.consensus_running:
+            pass
+        caller = threading.Thread(target=call, daemon=True)
+        caller.start()
+        if kind in ("stream", "unary"):
+            intake.wait_for(1)
+        else:
+            while not court.client.status().live.consensus_running or not caller.is_alive():
+                pass
+        court.reader.process.terminate()
+        assert court.reader.process.wait(10) == 0
+        caller.join(10)
+        done.set()
+        assert not caller.is_alive()
+        assert raised[0].code() is grpc.StatusCode.UNAVAILABLE
+        assert "stopping" in (raised[0].details() or "")
+        said = court.reader.output()
+        assert "Traceback" not in said, said
+    court.client.close()
+    court.store.close()
