@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from consensus.errors import LocalError
+from consensus.errors import LocalError, PeerError
 from consensus.types import Block, Certificate, Digest
 from ledger import merkle
 from ledger.catalogue import CatalogueHeader
 from ledger.checkpoint import parse_checkpoint
 from ledger.claim import Claim, parse_claim
+from ledger.epochs import EpochProof, encode_epochs
 from ledger.evidence_archive import encode_archive
 from ledger.evidence_manifest import Manifest, digests_of
 from ledger.evidence_parts import (
@@ -20,6 +21,7 @@ from ledger.evidence_parts import (
     CATALOGUE_PROOF,
     CHECKPOINT,
     CLAIM,
+    EPOCHS,
     FINALIZATION,
     GENESIS,
     GO_PROGRAM,
@@ -42,9 +44,10 @@ from ledger.evidence_summary import summarise
 from ledger.evidence_text import LIMITS_MD, VERIFY_GO, VERIFY_MD, VERIFY_PY
 from ledger.genesis import Genesis
 from ledger.governance import Change
-from ledger.note import parse_note
+from ledger.note import Note, parse_note
 from ledger.payload import Payload, parse_payload
-from ledger.policy import genesis_policy
+from ledger.policy import accepting_roster, epoch_policy
+from ledger.roster import Roster
 from ledger.statement import Statement, parse_statement
 from ledger.tlog_proof import TlogProof
 
@@ -74,6 +77,7 @@ def build_bundle(
     exporter: str,
     exported_ms: int,
     sign: Callable[[bytes], bytes],
+    proofs: Sequence[EpochProof] = (),
 ) -> bytes:
     """The evidence file of one statement, or of one claim of a catalogue.
 
@@ -82,33 +86,36 @@ def build_bundle(
     ordered `payload`, then each child up to the one that `finalization` finalizes. payload: whole encoding.
     claims, position: all claims of the catalogue and the 0-based place of the one offered; both None for a CLAIM, and
     for a catalogue as a whole. exporter: member id. exported_ms: this node's clock. sign: by the exporter's export key.
+    proofs: of every epoch from 1 to the current one; the file gets as many as its own parts need.
     Raises: EvidenceImpossible; PeerError or StatementError where a part does not parse. It does not verify
     signatures: whoever wants to be sure calls `verify_bundle` with the result.
     """
-    member = genesis.member(exporter)
-    if member is None:
-        raise EvidenceImpossible(f"{exporter} is not a member of {genesis.name}")
+    rosters = (genesis.roster, *(proof.roster for proof in proofs))
     parsed, ordered = parse_statement(statement), parse_payload(payload)
     _check_blocks(blocks, finalization, ordered)
     signed_note = parse_note(note)
+    roster = _roster_of(blocks[0], rosters)
+    vouching = _vouching(genesis, rosters[roster.epoch :], signed_note)
+    carried = proofs[: _epochs_needed(genesis, rosters, vouching.epoch, exporter)]
     checkpoint = parse_checkpoint(signed_note.text)
     claim, catalogue_files = _claim_files(parsed, claims, position)
     recorded_ms = blocks[0].timestamp_ms
-    if exported_ms + genesis.parameters.precision_ms < recorded_ms:
+    if exported_ms + roster.parameters.precision_ms < recorded_ms:
         raise EvidenceImpossible("this machine's clock stands before the time the statement was recorded: set it right")
     files: dict[str, bytes] = {
         VERIFY: VERIFY_MD,
         LIMITS: LIMITS_MD,
         SUMMARY: summarise(
-            genesis=genesis, statement=parsed, claim=claim, position=position, log_index=index,
+            genesis=genesis, roster=roster, statement=parsed, claim=claim, position=position, log_index=index,
             log_size=checkpoint.size, height=blocks[0].height, recorded_ms=recorded_ms,
         ),
         STATEMENT: statement,
         **catalogue_files,
         LOG_PROOF: TlogProof(index=index, path=tuple(path), note=signed_note).encode(),
         CHECKPOINT: signed_note.encode(),
-        POLICY: genesis_policy(genesis).encode(),
+        POLICY: epoch_policy(genesis, vouching).encode(),
         GENESIS: genesis.raw,
+        **({EPOCHS: encode_epochs(genesis.digest, carried)} if carried else {}),
         PAYLOAD_HEADER: ordered.header.encode(),
         PAYLOAD_PROOF: _payload_proof(ordered, parsed.digest).encode(),
         **{block_name(i): block.encode() for i, block in enumerate(blocks)},
@@ -121,8 +128,38 @@ def build_bundle(
         files=digests_of(files),
     ).encode()  # fmt: skip
     files = {MANIFEST: manifest, MANIFEST_SIGNATURE: sign(manifest), **files}
-    assert tuple(files) == ordered_names(len(blocks), catalogue=bool(catalogue_files)), "files stand in their order"
+    names = ordered_names(len(blocks), catalogue=bool(catalogue_files), epochs=bool(carried))
+    assert tuple(files) == names, "files stand in their order"
     return encode_archive(files)
+
+
+def _roster_of(block: Block, rosters: Sequence[Roster]) -> Roster:
+    if block.epoch >= len(rosters):
+        raise EvidenceImpossible(f"block {block.height} is of epoch {block.epoch}, proven are {len(rosters)} epochs")
+    return rosters[block.epoch]
+
+
+def _vouching(genesis: Genesis, rosters: Sequence[Roster], note: Note) -> Roster:
+    """Of the epoch whose committee vouches for the note; nobody does: then verification says so."""
+    if len(rosters) == 1:
+        return rosters[0]
+    try:
+        return accepting_roster(genesis, rosters, note)[0]
+    except PeerError:
+        return rosters[-1]
+
+
+def _epochs_needed(genesis: Genesis, rosters: Sequence[Roster], epoch: int, exporter: str) -> int:
+    """The first epoch, from `epoch` on, in which the exporter has the export key that it has now."""
+    member = rosters[-1].member(exporter)
+    if member is None:
+        raise EvidenceImpossible(f"{exporter} is not a member of {genesis.name}")
+
+    def has_key(roster: Roster) -> bool:
+        there = roster.member(exporter)
+        return there is not None and there.keys.export == member.keys.export
+
+    return next(roster.epoch for roster in rosters[epoch:] if has_key(roster))
 
 
 def _check_blocks(blocks: Sequence[Block], finalization: Certificate, payload: Payload) -> None:

@@ -28,6 +28,8 @@ LOG_PROOF: Final = "proof.tlog-proof"
 CHECKPOINT: Final = "checkpoint"
 POLICY: Final = "policy"
 GENESIS: Final = "genesis.json"
+EPOCHS: Final = "epochs.cbor"
+"""Proof of later committees (`ledger.epochs.encode_epochs`): only where one of epoch 1 or later is needed."""
 PAYLOAD_HEADER: Final = "payload-header.bin"
 PAYLOAD_PROOF: Final = "payload-proof.txt"
 FINALIZATION: Final = "finalization.bin"
@@ -40,10 +42,10 @@ _BLOCK: Final = re.compile(r"block-[0-9]{3}\.bin")
 
 _BEFORE_BLOCKS: Final = (
     MANIFEST, MANIFEST_SIGNATURE, VERIFY, LIMITS, SUMMARY, STATEMENT, CLAIM, CATALOGUE_PROOF, LOG_PROOF, CHECKPOINT,
-    POLICY, GENESIS, PAYLOAD_HEADER, PAYLOAD_PROOF,
+    POLICY, GENESIS, EPOCHS, PAYLOAD_HEADER, PAYLOAD_PROOF,
 )  # fmt: skip
 _AFTER_BLOCKS: Final = (FINALIZATION, PYTHON_PROGRAM, GO_PROGRAM)
-_OPTIONAL: Final = frozenset({CLAIM, CATALOGUE_PROOF})
+_CATALOGUE: Final = frozenset({CLAIM, CATALOGUE_PROOF})
 """Only where one claim of a catalogue is offered, and then both."""
 
 _PATH_HASHES_MAX: Final = 20
@@ -62,9 +64,13 @@ def _malformed(field: str, expected: str) -> MalformedMessage:
     return MalformedMessage("evidence", field, expected)
 
 
-def ordered_names(blocks: int, *, catalogue: bool) -> tuple[str, ...]:
-    """Names of a complete evidence file, in their order. catalogue: whether one claim of a catalogue is offered."""
-    before = tuple(name for name in _BEFORE_BLOCKS if catalogue or name not in _OPTIONAL)
+def ordered_names(blocks: int, *, catalogue: bool, epochs: bool = False) -> tuple[str, ...]:
+    """Names of a complete evidence file, in their order.
+
+    catalogue: whether one claim of a catalogue is offered. epochs: whether a later committee than the first is needed.
+    """
+    absent = (frozenset() if catalogue else _CATALOGUE) | (frozenset() if epochs else {EPOCHS})
+    before = tuple(name for name in _BEFORE_BLOCKS if name not in absent)
     return (*before, *(block_name(i) for i in range(blocks)), *_AFTER_BLOCKS)
 
 
@@ -74,7 +80,7 @@ def check_names(names: Iterable[str]) -> None:
     blocks = sum(1 for name in found if _BLOCK.fullmatch(name))
     if not 1 <= blocks <= BLOCKS_MAX:
         raise _malformed("blocks", f"1 to {BLOCKS_MAX} block headers, got {blocks}")
-    expected = ordered_names(blocks, catalogue=CLAIM in found)
+    expected = ordered_names(blocks, catalogue=CLAIM in found, epochs=EPOCHS in found)
     for name in expected:
         if name not in found:
             raise _malformed(name, "this file: it is missing")

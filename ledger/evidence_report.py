@@ -40,6 +40,7 @@ class Check:
 ARCHIVE: Final = "archive"
 MANIFEST: Final = "manifest"
 GENESIS: Final = "genesis"
+EPOCHS: Final = "epochs"
 EXPORTER: Final = "exporter"
 STATEMENT: Final = "statement"
 ISSUER: Final = "issuer"
@@ -56,8 +57,8 @@ TIME: Final = "time"
 LEGAL_TIME: Final = "legal time"
 
 CHECKS: Final = (
-    ARCHIVE, MANIFEST, GENESIS, EXPORTER, STATEMENT, ISSUER, SIGNATURE, CLAIM, AUDIO, INCLUSION, CHECKPOINT, POLICY,
-    FINALIZATION, ORDER, SUMMARY, TIME, LEGAL_TIME,
+    ARCHIVE, MANIFEST, GENESIS, EPOCHS, EXPORTER, STATEMENT, ISSUER, SIGNATURE, CLAIM, AUDIO, INCLUSION, CHECKPOINT,
+    POLICY, FINALIZATION, ORDER, SUMMARY, TIME, LEGAL_TIME,
 )  # fmt: skip
 """Names of the checks of every report, in their order."""
 

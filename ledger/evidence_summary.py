@@ -15,6 +15,8 @@ from ledger.cbor import CborValue, decode
 from ledger.claim import Claim
 from ledger.evidence_manifest import format_time
 from ledger.genesis import Genesis
+from ledger.governance import Change
+from ledger.roster import Roster
 from ledger.statement import Statement
 
 FORMAT: Final = "stretto/summary/v1"
@@ -39,6 +41,7 @@ def _readable(value: CborValue, field: str = "") -> object:
 def summarise(
     *,
     genesis: Genesis,
+    roster: Roster,
     statement: Statement,
     claim: Claim | None,
     position: int | None,
@@ -51,8 +54,9 @@ def summarise(
 
     claim: the one offered, of a CLAIM its own; None where a catalogue is offered as a whole. position: 0-based place in
     the catalogue, None outside of one. log_size: leaves under the checkpoint. height, recorded_ms: of the block.
+    roster: of that block's epoch.
     """
-    member = genesis.member(statement.issuer)
+    member = roster.member(statement.issuer)
     document: dict[str, object] = {
         "format": FORMAT,
         "about": "Made for people from the signed files beside it; where they differ, the signed files decide.",
@@ -69,6 +73,7 @@ def summarise(
             "log": genesis.origin,
             "index": log_index,
             "log_size": log_size,
+            **({"epoch": roster.epoch} if roster.epoch else {}),
             "block_height": height,
             "block_time": format_time(recorded_ms),
             "meaning": "Block time shows the order among this consortium's records. It is not a legal time-stamp.",
@@ -80,6 +85,8 @@ def summarise(
             "root": statement.content.root.hex(),
             "position": position,
         }
+    if isinstance(statement.content, Change):
+        document["vote"] = {"epoch": statement.content.epoch, "to": statement.content.describe()}
     if claim is not None:
         encoded = decode(claim.encode())
         assert isinstance(encoded, dict), "a claim is a map"

@@ -6,7 +6,7 @@ believed; without a trusted genesis everything that needs trust stays NOT_CHECKE
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +18,7 @@ from ledger.evidence_case import Case
 from ledger.evidence_parts import check_names
 from ledger.evidence_report import CHECKS, Check, MediaDigests, Outcome, Report, Verdict
 from ledger.genesis import Genesis
+from ledger.roster import Roster
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,15 @@ class _Rule:
 _RULES: Final = (
     _Rule(names.MANIFEST, checks.check_manifest, "The manifest is malformed", needs_trust=False),
     _Rule(names.GENESIS, checks.check_genesis, "The genesis in the file is malformed"),
-    _Rule(names.EXPORTER, checks.check_exporter, "The exporter's signature cannot be checked", (names.MANIFEST,)),
+    _Rule(names.EPOCHS, checks.check_epochs, "The later committees do not follow from the genesis"),
+    _Rule(
+        names.EXPORTER,
+        checks.check_exporter,
+        "The exporter's signature cannot be checked",
+        (names.MANIFEST, names.EPOCHS),
+    ),
     _Rule(names.STATEMENT, checks.check_statement_form, "This is not a statement of Stretto", needs_trust=False),
-    _Rule(names.ISSUER, checks.check_issuer, "The issuer is not accepted", (names.STATEMENT,)),
+    _Rule(names.ISSUER, checks.check_issuer, "The issuer is not accepted", (names.EPOCHS, names.STATEMENT)),
     _Rule(names.SIGNATURE, checks.check_signature, "The statement's signature does not hold", (names.ISSUER,)),
     _Rule(
         names.CLAIM,
@@ -61,9 +68,19 @@ _RULES: Final = (
         (names.STATEMENT,),
         needs_trust=False,
     ),
-    _Rule(names.CHECKPOINT, checks.check_checkpoint, "No quorum of the trusted institutions vouches for the log"),
-    _Rule(names.POLICY, checks.check_policy, "The policy file is malformed"),
-    _Rule(names.FINALIZATION, checks.check_finalization, "No quorum of the trusted institutions finalized the block"),
+    _Rule(
+        names.CHECKPOINT,
+        checks.check_checkpoint,
+        "No quorum of the trusted institutions vouches for the log",
+        (names.EPOCHS,),
+    ),
+    _Rule(names.POLICY, checks.check_policy, "The policy file is malformed", (names.EPOCHS,)),
+    _Rule(
+        names.FINALIZATION,
+        checks.check_finalization,
+        "No quorum of the trusted institutions finalized the block",
+        (names.EPOCHS,),
+    ),
     _Rule(
         names.ORDER,
         checks.check_order,
@@ -75,7 +92,7 @@ _RULES: Final = (
         names.SUMMARY,
         checks.check_summary,
         "The summary cannot be compared",
-        (names.STATEMENT, names.CLAIM, names.INCLUSION),
+        (names.EPOCHS, names.STATEMENT, names.CLAIM, names.INCLUSION),
     ),
     _Rule(names.TIME, checks.check_time, "The times do not hold", (names.MANIFEST, names.FINALIZATION)),
     _Rule(names.LEGAL_TIME, checks.check_legal_time, "No legal time", needs_trust=False),
@@ -83,26 +100,35 @@ _RULES: Final = (
 assert tuple(rule.name for rule in _RULES) == CHECKS[1:], "every check has a rule"
 
 
-def verify_bundle(data: bytes, genesis: Genesis | None, media: MediaDigests | None) -> Report:
-    """Report on an evidence file.
+def verify_bundle(
+    data: bytes, genesis: Genesis | None, media: MediaDigests | None, *, known: Sequence[Roster] = ()
+) -> Report:
+    """Report on an evidence file. Never raises for bad data.
 
     data: the file, from anywhere. genesis: the one the verifier trusts; None where there is none, and then the verdict
-    is at best INCOMPLETE. media: digests of the audio in question, if there is any. Never raises for bad data.
+    is at best INCOMPLETE. media: digests of the audio in question, if there is any. known: rosters of epochs 0 and up
+    that the verifier trusts besides; a file that rests on a later epoch than these is INCOMPLETE, since retired keys
+    could have made another history (design D10), and one that contradicts them is REFUSED.
     """
     try:
         files = parse_archive(data)
         check_names(files)
     except StrettoError as error:
-        return _report([Check(names.ARCHIVE, Outcome.FAILED, f"The file is damaged or was changed: {error}.")], media)
+        damaged = Check(names.ARCHIVE, Outcome.FAILED, f"The file is damaged or was changed: {error}.")
+        return _report([damaged], frozenset())
     found = [
         Check(names.ARCHIVE, Outcome.PASSED, f"A complete archive of {len(files)} files in its one possible encoding.")
     ]
-    case = Case(files=files, trusted=genesis, media=media)
+    case = Case(files=files, trusted=genesis, media=media, known=tuple(known))
     broken: set[str] = set()
     for rule in _RULES:
         check = _apply(rule, case, broken)
         found.append(check)
-    return _report(found, media)
+    # These may stay open in complete evidence: a catalogue as a whole, no audio given, no token in this version.
+    optional = {names.CLAIM} if media is not None else {names.CLAIM, names.AUDIO}
+    if not checks.rests_on_retired_keys(case):
+        optional.add(names.LEGAL_TIME)
+    return _report(found, optional)
 
 
 def _apply(rule: _Rule, case: Case, broken: set[str]) -> Check:
@@ -128,14 +154,12 @@ def _apply(rule: _Rule, case: Case, broken: set[str]) -> Check:
     return Check(rule.name, Outcome.PASSED, reason)
 
 
-def _report(found: list[Check], media: MediaDigests | None) -> Report:
-    """All checks, those not reached as NOT_CHECKED, and the verdict."""
+def _report(found: list[Check], optional: Collection[str]) -> Report:
+    """All checks, those not reached as NOT_CHECKED, and the verdict. optional: names of those that may stay open."""
     reached = {check.name for check in found}
     unread = "The file could not be read as an evidence archive."
     found += [Check(name, Outcome.NOT_CHECKED, unread) for name in CHECKS if name not in reached]
     outcomes = {check.name: check.outcome for check in found}
-    # These may stay open in complete evidence: a catalogue as a whole, no audio given, no token in this version.
-    optional = {names.CLAIM, names.LEGAL_TIME} if media is not None else {names.CLAIM, names.LEGAL_TIME, names.AUDIO}
     if Outcome.FAILED in outcomes.values():
         verdict = Verdict.REFUSED
     elif any(outcome is Outcome.NOT_CHECKED and name not in optional for name, outcome in outcomes.items()):

@@ -13,6 +13,7 @@ from consensus.errors import MalformedMessage, PeerError
 from ledger.checkpoint import Checkpoint, check_cosignature, cosigner_key, log_key, parse_checkpoint
 from ledger.genesis import Genesis
 from ledger.note import Note, SignatureType, VerifierKey, check_note_signature, parse_decimal, parse_verifier_key
+from ledger.roster import Roster
 
 POLICY_BYTES_MAX: Final = 262_144
 LOGS_MAX: Final = 128
@@ -220,12 +221,33 @@ def consortium_policy(
 
 def genesis_policy(genesis: Genesis) -> Policy:
     """The policy that a genesis determines, for its first committee."""
+    return epoch_policy(genesis, genesis.roster)
+
+
+def epoch_policy(genesis: Genesis, roster: Roster) -> Policy:
+    """The policy of one epoch's committee. genesis: for the comment."""
+    comment = f"Who may vouch for the log of {genesis.name}\nGenesis SHA-256 {genesis.digest.hex()}"
     return consortium_policy(
-        origin=genesis.origin,
-        validators=[(m.id, m.keys.log, m.keys.cosign) for m in genesis.validator_members()],
-        quorum=genesis.quorum,
-        comment=f"Who may vouch for the log of {genesis.name}\nGenesis SHA-256 {genesis.digest.hex()}",
+        origin=roster.origin,
+        validators=[(m.id, m.keys.log, m.keys.cosign) for m in roster.validator_members()],
+        quorum=roster.quorum,
+        comment=comment if roster.epoch == 0 else f"{comment}\nEpoch {roster.epoch}",
     )
+
+
+def accepting_roster(genesis: Genesis, rosters: Sequence[Roster], note: Note) -> tuple[Roster, Acceptance]:
+    """The first of `rosters` whose committee vouches for a checkpoint, and how.
+
+    A note does not say of which epoch it is; two committees that share a quorum of keys may both stand behind it.
+    rosters: at least one. Raises: what `Policy.check` raises under the last of them.
+    """
+    *earlier, last = rosters
+    for roster in earlier:
+        try:
+            return roster, epoch_policy(genesis, roster).check(note)
+        except PeerError:
+            continue
+    return last, epoch_policy(genesis, last).check(note)
 
 
 def parse_policy(data: bytes) -> Policy:

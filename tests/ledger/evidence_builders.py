@@ -23,7 +23,7 @@ from ledger.checkpoint import Checkpoint, checkpoint_note, cosignature, log_sign
 from ledger.evidence import Outcome, Report, Verdict, build_bundle, verify_bundle
 from ledger.evidence_archive import encode_archive, parse_archive
 from ledger.evidence_manifest import digests_of, parse_manifest
-from ledger.evidence_parts import CLAIM, MANIFEST, MANIFEST_SIGNATURE, block_contents, ordered_names
+from ledger.evidence_parts import CLAIM, EPOCHS, MANIFEST, MANIFEST_SIGNATURE, block_contents, ordered_names
 from ledger.merkle import Frontier, inclusion_proof
 from ledger.note import Note
 from ledger.statement import parse_statement, sign_statement
@@ -210,7 +210,8 @@ def reseal(
 ) -> bytes:
     """The archive with other contents and a manifest that covers them, signed: what a dishonest exporter could make."""
     files = parse_archive(data) | changes
-    files = {name: files[name] for name in ordered_names(len(block_contents(files)), catalogue=CLAIM in files)}
+    names = ordered_names(len(block_contents(files)), catalogue=CLAIM in files, epochs=EPOCHS in files)
+    files = {name: files[name] for name in names}
     manifest = files.pop(MANIFEST)
     files.pop(MANIFEST_SIGNATURE)
     again = dataclasses.replace(parse_manifest(manifest), **({"files": digests_of(files)} | manifest_fields)).encode()

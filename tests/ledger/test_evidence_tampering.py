@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consensus.types import Certificate, VoteKind
-from ledger.evidence import CHECKS, Outcome, Verdict, verify_bundle
+from ledger.evidence import CHECKS, EvidenceImpossible, Outcome, Verdict, verify_bundle
 from ledger.evidence_archive import ARCHIVE_BYTES_MAX, encode_archive, parse_archive
+from ledger.evidence_parts import FINALIZATION, block_name
 from ledger.payload import parse_payload_header
 from ledger.statement import sign_statement
 from tests.ledger.builders import make_claim, make_consortium, private_key, public_key
@@ -212,8 +213,12 @@ def test_forged_vote_is_refused() -> None:
 def test_block_of_another_epoch_is_refused() -> None:
     """A later epoch has another committee, which the genesis does not name."""
     later = tuple(dataclasses.replace(block, epoch=1) for block in SINGLE.arguments["blocks"])
-    data = SINGLE.but(blocks=later, finalization=finalize(CONSORTIUM, later[-1])).build()
-    refused_for(data, "finalization", "epoch")
+    parts = SINGLE.but(blocks=later, finalization=finalize(CONSORTIUM, later[-1]))
+    with pytest.raises(EvidenceImpossible, match="block 7 is of epoch 1"):
+        parts.build()
+    changes = {block_name(0): later[0].encode(), FINALIZATION: finalize(CONSORTIUM, later[-1]).encode()}
+    data = reseal(SINGLE.build(), changes, CONSORTIUM)
+    refused_for(data, "finalization", "the file proves no validators of that epoch")
 
 
 def test_block_of_another_consortium_is_refused() -> None:
