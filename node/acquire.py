@@ -13,11 +13,13 @@ import trio
 from consensus.errors import PeerError, RequestError
 from consensus.types import Digest
 from ledger.catalogue import CatalogueHeader, check_catalogue, parse_manifest
-from ledger.genesis import Genesis
 from ledger.payload import Payload, parse_payload
+from ledger.roster import Roster
 from ledger.statement import Statement
 from node.fetching import FETCH_PAUSE_S, FETCH_ROUNDS_MAX, Fetcher, Requester
+from node.rosters import Rosters
 from node.store.chain import ChainStore
+from node.sync_chain import answer_chains
 from node.validation import (
     BadPayload,
     HeldPayload,
@@ -26,7 +28,7 @@ from node.validation import (
     check_author,
     check_statements,
 )
-from node.wire import FETCH_DIGESTS_MAX, Fetch
+from node.wire import FETCH_DIGESTS_MAX, ChainFetch, Fetch
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class Acquirer:
     def __init__(
         self,
         *,
-        genesis: Genesis,
+        rosters: Rosters,
         store: ChainStore,
         network: Requester,
         nursery: trio.Nursery,
@@ -57,7 +59,7 @@ class Acquirer:
         reject: Callable[[str, PeerError], None],
     ) -> None:
         """held: told of every payload acquired. reject: told who sent what no correct peer sends."""
-        self._genesis = genesis
+        self._rosters = rosters
         self._store = store
         self._nursery = nursery
         self._held = held
@@ -78,7 +80,9 @@ class Acquirer:
         Raises: PeerError, where it is the sender's fault.
         """
         payload = parse_payload(frame)
-        author = author_of(payload, self._genesis)
+        if payload.header.epoch != self._rosters.epoch:
+            return  # sent just before or after an epoch ended: nobody's fault
+        author = author_of(payload, self._rosters.current)
         if payload.digest in self._in_progress or self._store.has_payload(payload.digest):
             return
         if trio.current_time() < self._throttled_until.get(author, 0.0):
@@ -87,7 +91,7 @@ class Acquirer:
             return
         if self._has_too_many(author):
             return
-        check_author(payload, self._genesis)
+        check_author(payload, self._roster_of(payload))
         self._in_progress[payload.digest] = author
         self._nursery.start_soon(self._work, payload.digest, (sender, author), payload, None)
 
@@ -101,6 +105,9 @@ class Acquirer:
             waiting = set(self._store.pending_payloads())
             self._unordered = {digest: a for digest, a in self._unordered.items() if digest in waiting}
         return count() >= UNORDERED_PER_AUTHOR_MAX
+
+    def _roster_of(self, payload: Payload) -> Roster:
+        return self._rosters.of_payload(payload)
 
     def fetch(self, digests: Iterable[Digest], holders: Sequence[str]) -> None:
         """Starts getting payloads the engine needs, from `holders` first; already running ones go on.
@@ -148,7 +155,7 @@ class Acquirer:
         """The digest is the header's: the author's signature, beside it, a lying peer could have exchanged."""
         try:
             payload = parse_payload(content)
-            check_author(payload, self._genesis)
+            check_author(payload, self._roster_of(payload))
         except PeerError:
             return None
         return payload if payload.digest == digest else None
@@ -156,16 +163,16 @@ class Acquirer:
     async def _take(self, payloads: list[Payload], holders: tuple[str, ...]) -> None:
         """Fetched payloads, signed by their authors: verified together, and what needs no body stored in one go."""
         if sum(len(payload.statements) for payload in payloads) <= INLINE_STATEMENTS_MAX:
-            checked = check_each(payloads, self._genesis)
+            checked = check_each(payloads, self._rosters)
         else:
-            checked = await trio.to_thread.run_sync(check_each, payloads, self._genesis)
+            checked = await trio.to_thread.run_sync(check_each, payloads, self._rosters)
         whole: list[HeldPayload] = []
         for payload, result in zip(payloads, checked, strict=True):
             if isinstance(result, BadPayload):
                 self._refuse(result)
                 del self._in_progress[payload.digest]
             elif catalogues(result):
-                asked = (*holders, author_of(payload, self._genesis))
+                asked = (*holders, author_of(payload, self._roster_of(payload)))
                 self._nursery.start_soon(self._work, payload.digest, asked, payload, result)
             else:
                 whole.append(HeldPayload(payload=payload, statements=result))
@@ -202,12 +209,12 @@ class Acquirer:
     ) -> HeldPayload:
         """payload: signed by its author. Raises: BadPayload, Missing."""
         if statements is None and len(payload.statements) <= INLINE_STATEMENTS_MAX:
-            statements = check_statements(payload, self._genesis)
+            statements = check_statements(payload, self._roster_of(payload))
         elif statements is None:
-            statements = await trio.to_thread.run_sync(check_statements, payload, self._genesis)
+            statements = await trio.to_thread.run_sync(check_statements, payload, self._roster_of(payload))
         if not catalogues(statements):
             return HeldPayload(payload=payload, statements=statements)
-        async with self._bodies.setdefault(author_of(payload, self._genesis), trio.Lock()):
+        async with self._bodies.setdefault(author_of(payload, self._roster_of(payload)), trio.Lock()):
             return await self.complete(payload, statements, holders)
 
     async def complete(
@@ -219,7 +226,7 @@ class Acquirer:
             try:
                 bodies[statement.digest] = await self.body(header, holders)
             except RequestError as error:
-                author = author_of(payload, self._genesis)
+                author = author_of(payload, self._roster_of(payload))
                 raise BadPayload(author, payload.digest, f"catalogue body: {error}") from error
         return HeldPayload(payload=payload, statements=statements, bodies=bodies)
 
@@ -238,19 +245,21 @@ class Acquirer:
         return tuple(found[d] for d in digests)
 
 
-def check_each(payloads: Sequence[Payload], genesis: Genesis) -> list[tuple[Statement, ...] | BadPayload]:
+def check_each(payloads: Sequence[Payload], rosters: Rosters) -> list[tuple[Statement, ...] | BadPayload]:
     """The statements of each, checked, or what is wrong with it."""
     checked: list[tuple[Statement, ...] | BadPayload] = []
     for payload in payloads:
         try:
-            checked.append(check_statements(payload, genesis))
+            checked.append(check_statements(payload, rosters.of_payload(payload)))
         except BadPayload as error:
             checked.append(error)
     return checked
 
 
-def answer_fetch(store: ChainStore, fetch: Fetch, answer_bytes_max: int) -> tuple[bytes | None, ...]:
+def answer_fetch(store: ChainStore, fetch: Fetch | ChainFetch, answer_bytes_max: int) -> tuple[bytes | None, ...]:
     """What this node holds of what a peer asks for; contents over the size limit count as not held this time."""
+    if isinstance(fetch, ChainFetch):
+        return answer_chains(store, fetch)
     contents: list[bytes | None] = []
     total = 0
     for digest in fetch.digests:

@@ -1,4 +1,6 @@
-"""Turns executed blocks into checkpoints that a quorum of institutions has signed (design D8)."""
+"""Turns executed blocks into checkpoints that a quorum of institutions has signed (design D8).
+
+Who signs a checkpoint is a validator of the epoch of its block, with the keys of that epoch, whenever it signs."""
 
 from __future__ import annotations
 
@@ -10,9 +12,10 @@ from typing import NamedTuple
 from consensus.errors import InvalidSignature, LocalError, MalformedMessage, PeerError
 from consensus.types import Digest
 from ledger.checkpoint import Checkpoint, check_cosignature, cosigner_key, log_key
-from ledger.genesis import Genesis, Member
+from ledger.genesis import Member
 from ledger.note import check_note_signature
-from node.signer import Signer
+from node.rosters import Rosters
+from node.signer import KeyRing
 from node.store.chain import ChainStore, Cosigned
 from node.wire import Cosignature, CosignatureRequest
 
@@ -60,16 +63,16 @@ class Cosigning:
     def __init__(
         self,
         *,
-        genesis: Genesis,
+        rosters: Rosters,
         store: ChainStore,
-        signer: Signer,
+        keys: KeyRing,
         broadcast: Callable[[Cosignature | CosignatureRequest], None],
         reject: Callable[[str, PeerError], None],
         wall_ms: Callable[[], int],
     ) -> None:
-        self._genesis = genesis
+        self._rosters = rosters
         self._store = store
-        self._signer = signer
+        self._keys = keys
         self._broadcast = broadcast
         self._reject = reject
         self._wall_ms = wall_ms
@@ -95,13 +98,15 @@ class Cosigning:
 
         It covers them all at once: a crash in between costs signatures of sizes that the last one's subsumes.
         """
-        signing = tuple(checkpoints)
+        signing = tuple(each for each in checkpoints if self._keys.signer(self._rosters.of_size(each.size)) is not None)
         if signing and self._store.cosigned_watermark() != (signing[-1].size, signing[-1].root):
             # Else it moved with the commit that made them.
             self._store.record_cosigned(signing[-1].size, signing[-1].root)
         for checkpoint in signing:
-            cosignature = self._signer.checkpoint(checkpoint, self._wall_ms() // 1000)
-            self._keep(checkpoint, self._signer.member.id, cosignature)
+            signer = self._keys.signer(self._rosters.of_size(checkpoint.size))
+            assert signer is not None, "the others were left out"
+            cosignature = signer.checkpoint(checkpoint, self._wall_ms() // 1000)
+            self._keep(checkpoint, signer.member.id, cosignature)
             self._latest = cosignature
             self._repeat_at_ms = self._now_ms + REPEAT_MS
             self._broadcast(cosignature)
@@ -209,15 +214,16 @@ class Cosigning:
         differing = self._differing.setdefault(size, set())
         differing.add(member)
         # f + 1 include an honest one: then the log that differs is this node's own (design D4).
-        if len(differing) > self._genesis.committee().faults_max:
+        if len(differing) > self._rosters.of_size(size).committee().faults_max:
             raise LogDiverged(size, differing)
         if len(self._differing) > DIFFERING_SIZES_MAX:
             del self._differing[min(self._differing)]
 
     def _cosigner(self, checkpoint: Checkpoint, cosignature: Cosignature) -> Member:
         """The validator whose two valid signatures these are. Raises: InvalidSignature."""
-        for member in self._genesis.validator_members():
-            if cosignature.cosignature.name == self._genesis.cosign_name(member.id):
+        roster = self._rosters.of_size(checkpoint.size)
+        for member in roster.validator_members():
+            if cosignature.cosignature.name == roster.cosign_name(member.id):
                 origin = checkpoint.origin
                 check_cosignature(
                     checkpoint, cosignature.cosignature, cosigner_key(origin, member.id, member.keys.cosign)
@@ -235,6 +241,6 @@ class Cosigning:
             )
             if self._write_at_ms is None:
                 self._write_at_ms = self._now_ms + WRITE_WAIT_MS
-        if len(held) >= self._genesis.quorum and checkpoint.size > self._latest_complete:
+        if len(held) >= self._rosters.of_size(checkpoint.size).quorum and checkpoint.size > self._latest_complete:
             self._latest_complete = checkpoint.size
             self._differing = {size: who for size, who in self._differing.items() if size > checkpoint.size}

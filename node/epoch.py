@@ -1,29 +1,96 @@
-"""One epoch as this node runs it: its engine, and the names of those that the engine knows by number."""
+"""One epoch as this node runs it: its engine or follower, its roster, and with what this node signs in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from typing import Protocol, assert_never
 
-from consensus.engine import Engine
-from consensus.types import ValidatorIndex
-from ledger.genesis import Genesis
+from consensus.events import EngineStatus, Event, Output, Restored
+from consensus.types import Epoch, ValidatorIndex
+from ledger.roster import Roster
+from node.signer import Signer
+
+log = logging.getLogger(__name__)
+
+
+class Part(Enum):
+    """What this node is in an epoch; the values are those of stretto.v1.NodePart."""
+
+    VALIDATOR = 1
+    """It has a seat and its keys, and votes."""
+    OBSERVER = 2
+    """A member's node that follows without a seat."""
+    KEYLESS = 3
+    """Its member has a seat, but another key than those here: it follows, and whoever has the key votes."""
+    OUTSIDE = 4
+    """Its member is not in the roster: removed, or not yet admitted as far as this node knows."""
+
+
+class Core(Protocol):
+    """What the loop needs of an engine or a follower: one deterministic step per event."""
+
+    deadline_ms: int | None
+
+    @property
+    def ended(self) -> bool: ...
+    def step(self, event: Event) -> tuple[Output, ...]: ...
+    def status(self) -> EngineStatus: ...
+
+
+MakeCore = Callable[[Roster, Signer | None, Restored], Core]
+"""(roster, signer or None, where the epoch stands) -> its engine, or a follower where there is no signer."""
 
 
 class EpochRun:
-    """The engine of one epoch, with its committee's members in the order of their index."""
+    """The core of one epoch, with its committee's members in the order of their index."""
 
-    def __init__(self, genesis: Genesis, engine: Engine) -> None:
-        self.engine = engine
-        self.members = tuple(member.id for member in genesis.validator_members())
-        self._index = {member: ValidatorIndex(i) for i, member in enumerate(self.members)}
+    def __init__(self, roster: Roster, member: str, core: Core, signer: Signer | None) -> None:
+        """member: whose node this is. signer: None where the core follows without voting."""
+        self._own = member
+        self.roster = roster
+        self.core = core
+        self.signer = signer
+        self.members = tuple(each.id for each in roster.validator_members())
+        if signer is not None:
+            self.part = Part.VALIDATOR
+        elif member in self.members:
+            self.part = Part.KEYLESS
+        else:
+            self.part = Part.OUTSIDE if roster.member(member) is None else Part.OBSERVER
+        self.observers = frozenset(each.id for each in roster.members if not each.validator)
+
+    @property
+    def epoch(self) -> Epoch:
+        return self.roster.epoch
+
+    def log_part(self, missing: Sequence[str]) -> None:
+        """Tells the operator what this node is. missing: purposes of whose keys the roster's are not here."""
+        match self.part:
+            case Part.VALIDATOR:
+                log.info("epoch %d: this node votes", self.epoch)
+            case Part.OBSERVER:
+                log.info("epoch %d: this node follows, %s has no seat", self.epoch, self._own)
+            case Part.KEYLESS:
+                keys = ", ".join(missing)
+                log.error(
+                    "epoch %d: this node follows without voting: the %s key that the roster names for %s is not in its "
+                    "keys folder; it goes to keys/NAME.pem, or keys/NAME.next.pem", self.epoch, keys, self._own
+                )  # fmt: skip
+            case Part.OUTSIDE:
+                log.warning("epoch %d: %s is no member: this node follows what it can reach", self.epoch, self._own)
+            case _:
+                assert_never(self.part)
 
     def member(self, index: ValidatorIndex) -> str:
         """Member id of a validator."""
         return self.members[index]
 
-    def index(self, member: str) -> ValidatorIndex:
-        """A validator's number."""
-        return self._index[member]
+    def index(self, member: str) -> ValidatorIndex | None:
+        """A validator's number; None for who has no seat in this epoch."""
+        index = self.roster.validator_index(member)
+        return None if index is None else ValidatorIndex(index)
 
     def names(self, indices: Iterable[ValidatorIndex]) -> list[str]:
         return [self.members[i] for i in indices]

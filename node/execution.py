@@ -6,34 +6,41 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from consensus.events import Commit
-from consensus.types import Digest
+from consensus.types import Certificate, Digest
 from ledger.apply import Applied, Overlay, apply_block
 from ledger.checkpoint import Checkpoint
+from ledger.roster import Roster
 from node.store.chain import ChainStore, Cosigned
 from node.validation import HeldPayload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Executed:
+class Execution:
     """What a commit did. checkpoints: one per block that appended to the log, ascending (design D8)."""
 
     applied: tuple[Applied, ...]
     checkpoints: tuple[Checkpoint, ...]
 
+    @property
+    def next_roster(self) -> Roster | None:
+        """Of the next epoch, where a change passed."""
+        return next((each.next_roster for each in self.applied if each.next_roster is not None), None)
+
 
 def execute(
     commit: Commit,
     store: ChainStore,
-    origin: str,
     held: Callable[[Sequence[Digest]], Iterable[HeldPayload]],
     *,
     cosign: bool = False,
     cosignatures: Sequence[Cosigned] = (),
-) -> Executed:
+    finalizations: Sequence[Certificate] = (),
+) -> Execution:
     """Applies the blocks of `commit` and writes blocks, entries, receipts and tree hashes in ONE durable transaction.
 
     held: gives the payloads of a block, in order; each was checked before this node voted or fetched it.
-    cosign, cosignatures: what else goes into the transaction, see `ChainStore.commit`.
+    The last block may end the epoch; then the store's rosters go on. Raises: BoundaryDiffers, as `ChainStore.commit`.
+    cosign, cosignatures, finalizations: what else goes into the transaction, see `ChainStore.commit`.
     """
     frontier = store.frontier()
     applied_blocks: list[Applied] = []
@@ -50,6 +57,8 @@ def execute(
             applied_blocks.append(applied)
             if applied.entries:
                 frontier, _ = frontier.extend(entry.statement.digest for entry in applied.entries)
-                checkpoints.append(Checkpoint(origin=origin, size=frontier.size, root=frontier.root()))
-    store.commit(commit, applied_blocks, frontier, cosign=cosign, cosignatures=cosignatures)
-    return Executed(applied=tuple(applied_blocks), checkpoints=tuple(checkpoints))
+                checkpoints.append(Checkpoint(origin=store.rosters.origin, size=frontier.size, root=frontier.root()))
+    store.commit(
+        commit, applied_blocks, frontier, cosign=cosign, cosignatures=cosignatures, finalizations=finalizations
+    )  # fmt: skip
+    return Execution(applied=tuple(applied_blocks), checkpoints=tuple(checkpoints))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from consensus.errors import InvalidSignature, LocalError, MalformedMessage, PeerError
 from consensus.types import Height
 from ledger.ed25519 import verify_strict
-from ledger.genesis import Genesis
+from ledger.roster import Roster
 from node.signer import Signer
 from node.store.voting import VotingStore
 from node.wire import START_BYTES, Hello, NodeMessage
@@ -52,16 +52,19 @@ class Greetings:
     def __init__(
         self,
         *,
-        genesis: Genesis,
-        signer: Signer,
+        roster: Roster,
+        signer: Signer | None,
         voting: VotingStore,
         boot_generation: int,
         version: str,
         send: Callable[[str, NodeMessage], None],
         is_doubting: Callable[[], bool],
     ) -> None:
-        """is_doubting: whether this node follows without voting until it knows that to be safe."""
-        self._genesis = genesis
+        """signer: None where this node has no seat, and so nothing to greet with.
+
+        is_doubting: whether this node follows without voting until it knows that to be safe.
+        """
+        self._roster = roster
         self._signer = signer
         self._voting = voting
         self._is_doubting = is_doubting
@@ -75,9 +78,21 @@ class Greetings:
         self.generations: dict[str, int] = {}
         """By member: the highest number of a start it greeted with."""
 
-    def own(self, height: Height) -> Hello:
-        """This start's greeting. height: where the log stands."""
+    def begin(self, roster: Roster, signer: Signer | None) -> None:
+        """The next epoch has begun. Who has a seat in it with another key starts to count anew."""
+        for member in list(self._newest):
+            old, new = self._roster.member(member), roster.member(member)
+            if old is None or new is None or old.keys.consensus != new.keys.consensus:
+                del self._newest[member]
+                self.generations.pop(member, None)
+        self._roster = roster
+        self._signer = signer
+
+    def own(self, height: Height) -> Hello | None:
+        """This start's greeting; None from a node without a seat. height: where the log stands."""
         self._height = height
+        if self._signer is None:
+            return None
         return self._signer.hello(self.generation, self._start, height, self._version)
 
     def received(self, sender: str, hello: Hello) -> None:
@@ -85,16 +100,20 @@ class Greetings:
 
         Raises: MalformedMessage, InvalidSignature, OldStart (PeerError); KeyInUse, where this node must stop.
         """
-        member = self._genesis.member(sender)
-        assert member is not None, "the network lets only members in"
-        if hello.consortium != self._genesis.digest:
+        member = self._roster.member(sender)
+        assert member is not None, "the loop hears only members"
+        if hello.consortium != self._roster.consortium:
             raise MalformedMessage("hello", "consortium", "the digest of the same genesis")
         if verify_strict(member.keys.consensus, hello.signing_bytes(), hello.signature):
             self._of_peer(sender, hello)
-        elif verify_strict(self._signer.public_key, hello.signing_bytes(), hello.signature):
+        elif self._is_own(hello):
             self._in_own_name(sender, hello)
         else:
             raise InvalidSignature(sender, "its greeting")
+
+    def _is_own(self, hello: Hello) -> bool:
+        signer = self._signer
+        return signer is not None and verify_strict(signer.public_key, hello.signing_bytes(), hello.signature)
 
     def _of_peer(self, sender: str, hello: Hello) -> None:
         known = self._newest.get(sender)
@@ -116,4 +135,6 @@ class Greetings:
             raise KeyInUse(self.generation, hello.boot_generation)
         # With its votes this node lost the count of its starts. It does not vote, so it need not stop: it counts on.
         self.generation = self._voting.next_boot_generation()
-        self._send(sender, self.own(self._height))
+        greeting = self.own(self._height)
+        assert greeting is not None, "it has just been greeted in its own name"
+        self._send(sender, greeting)

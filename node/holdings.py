@@ -38,6 +38,16 @@ class Holdings:
             _, oldest = self._payloads.popitem(last=False)
             self.memory_bytes -= oldest.memory_bytes
 
+    def clear(self) -> None:
+        """Their epoch has ended."""
+        self._payloads.clear()
+        self.memory_bytes = 0
+
+    def is_ending(self, digest: Digest) -> bool:
+        """Whether a payload held here holds a governance statement."""
+        held = self._payloads.get(digest) or self._read(digest)
+        return held.ending
+
     def take(self, digests: Sequence[Digest]) -> Iterator[HeldPayload]:
         """These payloads, which were reported held before, in this order; they are not kept any longer."""
         for digest in digests:
@@ -46,9 +56,13 @@ class Holdings:
                 self.memory_bytes -= held.memory_bytes
                 yield held
                 continue
-            encoded = self._store.payload(digest)
-            assert encoded is not None, "the engine commits only what was reported held, and held is on disk"
-            payload = parse_payload(encoded)
-            statements = parse_statements(payload)
-            bodies = {s.digest: load_body(header, self._store.blob) for s, header in catalogues(statements)}
-            yield HeldPayload(payload=payload, statements=statements, bodies=bodies)
+            bare = self._read(digest)
+            bodies = {s.digest: load_body(header, self._store.blob) for s, header in catalogues(bare.statements)}
+            yield HeldPayload(payload=bare.payload, statements=bare.statements, bodies=bodies)
+
+    def _read(self, digest: Digest) -> HeldPayload:
+        """From the store, without bodies."""
+        encoded = self._store.payload(digest)
+        assert encoded is not None, "the engine commits only what was reported held, and held is on disk"
+        payload = parse_payload(encoded)
+        return HeldPayload(payload=payload, statements=parse_statements(payload))

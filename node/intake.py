@@ -158,10 +158,10 @@ class Door:
 
     def _snapshot(self) -> NodeLive:
         loop = self._loop
-        status = loop.engine.status()
+        status = loop.core.status()
         connected = self._connected()
-        validators = loop.genesis.validator_members()
-        index = next((i for i, m in enumerate(validators) if m.id == loop.signer.member.id), None)
+        validators = loop.epoch.roster.validator_members()
+        index = loop.epoch.index(loop.member)
         now = trio.current_time()
         if status.view != self._view_seen[0]:
             self._view_seen = (status.view, now)
@@ -188,16 +188,16 @@ class Door:
                     timeouts=_timeouts(status, i),
                 )
                 for i, m in enumerate(validators)
-                if m.id != loop.signer.member.id
+                if m.id != loop.member
             ),
-            quorum=loop.genesis.quorum,
+            quorum=loop.epoch.roster.quorum,
             delta_ms=status.delta_ms,
             leader_timeout_ms=LEADER_DELTAS * status.delta_ms,
             view_timeout_ms=VIEW_DELTAS * status.delta_ms,
             view_age_ms=round((now - self._view_seen[1]) * 1000),
             waiting_ms=round((now - self._final_seen[1]) * 1000),
             boot_generation=loop.greetings.generation,
-            epoch=loop.genesis.committee().epoch,
+            epoch=loop.epoch.epoch,
             last_vote=_vote_name(status, index),
             timeouts=_timeouts(status, index),
             timeouts_in_row=status.timeouts_in_row,

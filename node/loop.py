@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, assert_never
 
 import trio
 
-from consensus.engine import Engine
-from consensus.errors import ConflictingCertificates, ForeignOwnVote, PeerError
+from consensus.errors import PeerError
 from consensus.events import (
     Alarm,
     Broadcast,
     Commit,
     Connected,
     Event,
+    Executed,
     FetchPayloads,
     Misbehaviour,
     Output,
@@ -28,51 +28,50 @@ from consensus.events import (
     Persist,
     Received,
     Rejected,
+    Restored,
     Send,
     SendChain,
     Sign,
     Signed,
     Tick,
 )
-from consensus.messages import BLOCKS_MAX, Message
-from consensus.sync import CHAIN_BLOCKS_MAX
-from consensus.types import Digest
-from ledger.genesis import Genesis
+from consensus.messages import Chain, ChainRequest, Message
+from consensus.types import Certificate, Digest
 from ledger.misbehaviour import MisbehaviourEvidence
 from ledger.statement import Statement
 from node.author import Author
 from node.cosigning import Cosigning
-from node.epoch import EpochRun
-from node.execution import Executed, execute
+from node.courier import CONSENSUS_BYTES_MAX, Courier
+from node.epoch import Core, EpochRun, MakeCore, Part
+from node.execution import Execution, execute
 from node.greetings import Greetings
 from node.holdings import Holdings
-from node.network.values import FRAME_BYTES_MAX, StreamClass
+from node.refusals import NotAValidator
+from node.rejections import Rejections
 from node.rpc.types import OnResult, SubmissionResult, SubmissionState
-from node.signer import Signer
+from node.signer import KeyRing, Signer
+from node.start import restored_state
 from node.store.chain import ChainStore
 from node.store.voting import VotingStore
 from node.submissions import Submissions
+from node.trust import Trust
 from node.validation import HeldPayload
-from node.wire import Cosignature, CosignatureRequest, Hello, NodeMessage, decode, encode, encode_within
+from node.wire import Cosignature, CosignatureRequest, Envelope, Hello, NodeMessage, decode_envelope, encode_within
 
 log = logging.getLogger(__name__)
-
-CONSENSUS_BYTES_MAX = FRAME_BYTES_MAX[StreamClass.CONSENSUS]
-CHAIN_BYTES_MAX = 192 * 1024
-"""A Chain answer fits one consensus frame with room to spare."""
-REJECTIONS_LOGGED_PER_PEER = 20
-"""Rejected messages logged per peer and start; the rest is only counted, so that a peer cannot fill the disk."""
-
 
 EVENTS_WAITING_MAX = 1024
 """Before consensus starts; peers repeat what is dropped."""
 
 
 class Outbox(Protocol):
-    """What the loop needs of the network. Both never block; a full queue drops, and consensus repeats itself."""
+    """What the loop needs of the network. None ever blocks; a full queue drops, and consensus repeats itself."""
 
     def send_consensus(self, member_id: str, frame: bytes) -> None: ...
-    def broadcast_consensus(self, frame: bytes) -> None: ...
+    def broadcast_consensus(self, frame: bytes) -> None:
+        """To every other validator of the current epoch."""
+        ...
+
     def broadcast_payload(self, frame: bytes) -> None: ...
 
 
@@ -87,16 +86,16 @@ class Clock:
 
 
 class Loop:
-    """Owns engine, stores' writes, mempool and cosigning of one validator."""
+    """Owns the epoch's engine or follower, stores' writes, mempool and cosigning of one member's node."""
 
     def __init__(
         self,
         *,
-        genesis: Genesis,
         store: ChainStore,
         voting: VotingStore,
-        engine: Engine,
-        signer: Signer,
+        restored: Restored,
+        keys: KeyRing,
+        make_core: MakeCore,
         outbox: Outbox,
         clock: Clock,
         boot_generation: int,
@@ -105,59 +104,80 @@ class Loop:
         version: str,
         hear_first: int = 0,
     ) -> None:
-        """hear_first: how many others must have greeted before consensus starts; see `start`."""
-        self.genesis = genesis
+        """restored: where the last run stopped. make_core: makes the engine or follower of this and of later epochs.
+
+        hear_first: how many others must have greeted before consensus starts; see `start`.
+        """
+        self.rosters = store.rosters
         self.store = store
         self.voting = voting
-        self.epoch = EpochRun(genesis, engine)
-        self.signer = signer
+        self.member = keys.member
+        """Whose node this is."""
+        self._keys = keys
+        self._make_core = make_core
+        self.epoch = self._make_epoch(restored)
+        self._begun: list[Event] | None = None
+        """Of an epoch that has just begun: what its core is to be told first."""
         self.submissions = Submissions()
         self._outbox = outbox
         self._clock = clock
         self._fetch = fetch
         self._publish = publish
         self.holdings = Holdings(store)
-        self._recovering = engine.status().recovering
-        self._doubted = self._recovering
-        """Whether the voting state is marked as not to be trusted, on disk."""
+        self.trust = Trust(voting, self.core.status(), restored)
         self._wake = trio.Event()
         self._hear_first = hear_first
         self._greeted_by: set[str] = set()
         self._waiting: list[Event] | None = [] if hear_first else None
         """Events since the start of a node that has not heard from enough others; None once consensus runs."""
-        self.rejected: Counter[str] = Counter()
-        self.alarms: Counter[type[PeerError]] = Counter()
-        """What an operator must look into at once: agreement is lost, or somebody else votes with this node's key."""
+        rejections = Rejections(self.member)
+        self.reject = rejections.reject
+        self.rejected, self.alarms = rejections.rejected, rejections.alarms
+        self.courier = Courier(store, outbox.send_consensus, clock.monotonic_ms)
         self.greetings = Greetings(
-            genesis=genesis,
-            signer=signer,
+            roster=self.epoch.roster,
+            signer=self.signer,
             voting=voting,
             boot_generation=boot_generation,
             version=version,
             send=self._send,
-            is_doubting=lambda: self._recovering,
+            is_doubting=lambda: self.trust.recovering,
         )
         self.generations = self.greetings.generations
         self.author = Author(
-            genesis=genesis,
+            rosters=self.rosters,
+            member=self.member,
             store=store,
-            signer=signer,
+            signer=self.signer,
             generation=lambda: self.greetings.generation,
             wall_ms=clock.wall_ms,
         )
         self.mempool = self.author.mempool
         self.cosigning = Cosigning(
-            genesis=genesis,
+            rosters=self.rosters,
             store=store,
-            signer=signer,
-            broadcast=self._broadcast,
+            keys=keys,
+            broadcast=self._broadcast_to_all,
             reject=self.reject,
             wall_ms=clock.wall_ms,
         )
 
     @property
-    def engine(self) -> Engine:
-        return self.epoch.engine
+    def core(self) -> Core:
+        """The current epoch's engine, or its follower."""
+        return self.epoch.core
+
+    @property
+    def signer(self) -> Signer | None:
+        """None while this node has no seat."""
+        return self.epoch.signer
+
+    def _make_epoch(self, restored: Restored) -> EpochRun:
+        roster = self.rosters.current
+        signer = self._keys.signer(roster)
+        epoch = EpochRun(roster, self.member, self._make_core(roster, signer, restored), signer)
+        epoch.log_part(self._keys.missing(roster))
+        return epoch
 
     # ---- what comes in -----------------------------------------------------------------------------------------------
 
@@ -172,10 +192,9 @@ class Loop:
             return
         waiting, self._waiting = self._waiting or [], None
         self.step(self._tick_event())
-        pending = self.store.pending_payloads()
-        if pending:
-            self.step(PayloadsHeld(digests=tuple(pending), order=True))
-        if not self._recovering:
+        for event in self._take_up_payloads():
+            self.step(event)
+        if self._may_cosign:
             self.cosigning.resume()
         for event in waiting:
             self.step(event)
@@ -184,22 +203,51 @@ class Loop:
     def frame(self, sender: str, frame: bytes) -> None:
         """A consensus frame from a member, identity proved by the transport. Never raises on what a peer sent."""
         try:
-            message = decode(frame)
-            match message:
-                case Cosignature():
-                    self._cosigned(sender, message)
-                case CosignatureRequest():
-                    for cosignature in self.cosigning.answer(message):
-                        self._outbox.send_consensus(sender, encode(cosignature))
-                case Hello():
-                    self.greetings.received(sender, message)
-                    self._greeted_by.add(sender)
-                    if self._waiting is not None:
-                        self.start()
-                case _:
-                    self.step(Received(sender=self.epoch.index(sender), message=message))
+            envelope = decode_envelope(frame)
+            if self.epoch.roster.member(sender) is None:
+                return  # it has just been removed: its streams end any moment
+            if envelope.epoch > self.epoch.epoch:
+                self.courier.heard(sender, envelope.epoch)
+            self._hear(sender, envelope)
+            self.courier.ask(sender, self.epoch.epoch)
         except PeerError as error:
             self.reject(sender, error)
+
+    def _hear(self, sender: str, envelope: Envelope) -> None:
+        """Raises: PeerError."""
+        message, index = envelope.message, self.epoch.index(sender)
+        match message:
+            case Cosignature():
+                self._cosigned(sender, message)
+            case CosignatureRequest():
+                for cosignature in self.cosigning.answer(message):
+                    self._send(sender, cosignature)
+            case Hello():
+                if index is None:
+                    return
+                self.greetings.received(sender, message)
+                self._greeted_by.add(sender)
+                if self._waiting is not None:
+                    self.start()
+            case ChainRequest() if index is None or envelope.epoch != self.epoch.epoch or not self._votes:
+                self.courier.answer(sender, message)
+            case _ if envelope.epoch < self.epoch.epoch:
+                if self.courier.may_tell(sender):
+                    self._greet(sender)
+            case _ if envelope.epoch == self.epoch.epoch and index is not None:
+                if self._votes or isinstance(message, Chain | Certificate):
+                    self.step(Received(sender=index, message=message))
+            case _:
+                pass  # of a later epoch: it is asked for the way there; or of an observer, who has nothing to say
+
+    @property
+    def _votes(self) -> bool:
+        return self.epoch.part is Part.VALIDATOR
+
+    @property
+    def _may_cosign(self) -> bool:
+        """In doubt about its votes, it is in doubt about its watermark too: both lived on the same disk."""
+        return self._votes and not self.trust.recovering
 
     def _cosigned(self, sender: str, cosignature: Cosignature) -> None:
         before = self.cosigning.due_ms()
@@ -213,16 +261,26 @@ class Loop:
     def connected(self, member: str) -> None:
         """A peer can be reached (again): says who we are and where we stand, so that whoever is behind finds out."""
         head = self.store.head()
-        if head.finalization is not None:
+        if head.finalization is not None and head.block.epoch == self.epoch.epoch:
             self._send(member, head.finalization)
         # After it: who was greeted knows what is final here (see `start`).
-        self._send(member, self.greetings.own(head.block.height))
-        self.step(Connected(peer=self.epoch.index(member)))
+        self._greet(member)
+        index = self.epoch.index(member)
+        if index is not None:
+            self.step(Connected(peer=index))
+
+    def _greet(self, member: str) -> None:
+        greeting = self.greetings.own(self.store.head().block.height)
+        if greeting is not None:
+            self._send(member, greeting)
 
     def held(self, payload: HeldPayload, *, order: bool = True) -> None:
-        """A payload is valid and durably stored."""
+        """A payload is valid and durably stored. One whose epoch ended while it was verified is dropped again."""
+        if payload.payload.header.epoch != self.epoch.epoch:
+            self.store.replace_payloads(drop=[payload.payload.digest])
+            return
         self.holdings.keep(payload)
-        self.step(PayloadsHeld(digests=(payload.payload.digest,), order=order))
+        self.step(PayloadsHeld(digests=(payload.payload.digest,), order=order, ending=payload.ending))
 
     def tick(self) -> None:
         """Time may have made something due: the engine's timers, a payload to cut, a signature to repeat."""
@@ -236,8 +294,10 @@ class Loop:
     def accept(self, statement: Statement, body: tuple[bytes, ...], on_result: OnResult) -> None:
         """A valid statement submitted here and not recorded yet. body: a catalogue's claims, stored by the caller.
 
-        Raises: Overloaded.
+        Raises: Overloaded; NotAValidator.
         """
+        if not self._votes:
+            raise NotAValidator(self.member, self.epoch.members)
         self.submissions.check_room(statement.digest)
         pending = self.mempool.holds(statement.digest)
         if not pending:
@@ -254,7 +314,7 @@ class Loop:
         return min((due for due in dues if due is not None), default=None)
 
     def _engine_due_ms(self) -> int | None:
-        return self.engine.deadline_ms if self._waiting is None else None
+        return self.core.deadline_ms if self._waiting is None else None
 
     async def run_timers(self) -> None:
         """Calls `tick` when due, for ever."""
@@ -275,39 +335,33 @@ class Loop:
             if len(self._waiting) < EVENTS_WAITING_MAX or not isinstance(event, Received):
                 self._waiting.append(event)
             return
-        before = self.engine.deadline_ms
+        before = self.core.deadline_ms
         events = deque([event])
         if not isinstance(event, Tick):
             # Timers and block times are measured from the newest Tick: every event happens at a known time.
             events.appendleft(self._tick_event())
         while events:
-            for output in self.engine.step(events.popleft()):
+            for output in self.core.step(events.popleft()):
                 self._obey(output, events)
+                if self._begun is not None:
+                    # The commit ended the epoch: what else its core wanted, or was to be told, is void.
+                    events = deque([self._tick_event(), *self._begun])
+                    self._begun = None
+                    break
         self._note_trust()
-        if self.engine.deadline_ms != before:
+        if self.core.deadline_ms != before:
             self._wake.set()
 
     def _note_trust(self) -> None:
-        """Keeps on disk whether this node's voting state may be relied on, so that a restart does not forget doubts."""
-        status = self.engine.status()
-        if status.recovering != self._recovering:
-            self._recovering = status.recovering
-            log.warning("this node %s", "follows without voting" if status.recovering else "votes again")
-            if status.recovering:
-                self.voting.set_trusted(False)
-                self._doubted = True
-            else:
-                self.cosigning.resume()
-        # The view that ends the doubt is final, but its block may lack yet: a restart would begin below it again.
-        if self._doubted and not status.recovering and self.store.head().block.view >= status.finalized_view:
-            self.voting.set_trusted(True)
-            self._doubted = False
+        if self._votes and self.trust.note(self.core.status(), lambda: self.store.head().block.view):
+            self.cosigning.resume()
 
     def _obey(self, output: Output, events: deque[Event]) -> None:
         match output:
             case Persist():
                 self.voting.persist(output)
             case Sign():
+                assert self.signer is not None, "only who has a seat runs an engine"
                 events.append(Signed(vote=self.signer.vote(output.vote)))
             case Send():
                 self._send(self.epoch.member(output.to), output.message)
@@ -316,13 +370,15 @@ class Loop:
             case FetchPayloads():
                 self._get_payloads(output, events)
             case SendChain():
-                self._send_chain(output)
+                self.courier.send_chain(self.epoch.member(output.to), output.from_height)
             case Commit():
-                self._commit(output)
+                self._commit(output, events)
             case Misbehaviour():
                 self._keep_evidence(output)
             case Rejected():
                 self.reject(self.epoch.member(output.sender), output.error)
+            case Alarm():
+                self.reject(self.member, output.error)
             case _:
                 assert_never(output)
 
@@ -331,28 +387,25 @@ class Loop:
 
     def _keep_evidence(self, misbehaviour: Misbehaviour) -> None:
         """Stores what anybody can check. Told once: the engine may report it again after a restart."""
-        evidence = MisbehaviourEvidence.of(self.genesis.digest, misbehaviour.first, misbehaviour.second)
+        evidence = MisbehaviourEvidence.of(self.rosters.digest, misbehaviour.first, misbehaviour.second)
         if self.store.put_misbehaviour(evidence):
             log.error("two contradicting votes of %s %s", self.epoch.member(evidence.voter), evidence.sentence())
 
     def _get_payloads(self, wanted: FetchPayloads, events: deque[Event]) -> None:
-        here = tuple(d for d in wanted.digests if self.store.has_payload(d))
-        if here:
-            events.append(PayloadsHeld(digests=here, order=False))
-        missing = [d for d in wanted.digests if d not in here]
+        epochs = {digest: self.store.payload_epoch(digest) for digest in wanted.digests}
+        # One of an earlier epoch is valid no more: a leader that orders it gets no vote here.
+        events.extend(self._report([d for d, epoch in epochs.items() if epoch == self.epoch.epoch], order=False))
+        missing = [digest for digest, epoch in epochs.items() if epoch is None]
         if missing:
             self._fetch(missing, self.epoch.names(wanted.holders))
 
-    def _send_chain(self, request: SendChain) -> None:
-        # More than BLOCKS_MAX only where so many in a row became final by one descendant's finalization.
-        for limit in (BLOCKS_MAX, CHAIN_BLOCKS_MAX, *(BLOCKS_MAX >> n for n in range(1, BLOCKS_MAX.bit_length()))):
-            chain = self.store.blocks_from(request.from_height, limit)
-            if chain is None:
-                continue
-            frame = encode(chain)
-            if len(frame) <= CHAIN_BYTES_MAX:
-                self._outbox.send_consensus(self.epoch.member(request.to), frame)
-                return
+    def _report(self, digests: Iterable[Digest], *, order: bool) -> Iterable[PayloadsHeld]:
+        """What to tell the core of payloads in the store: those that may end the epoch apart from the others."""
+        ending = {digest: self.holdings.is_ending(digest) for digest in digests}
+        for kind in (False, True):
+            found = tuple(digest for digest, is_ending in ending.items() if is_ending is kind)
+            if found:
+                yield PayloadsHeld(digests=found, order=order, ending=kind)
 
     # ---- payloads ----------------------------------------------------------------------------------------------------
 
@@ -360,33 +413,64 @@ class Loop:
         held = self.author.cut(now_ms)
         if held is None:
             return
+        self._push_payload(held)
+        self.held(held)
+
+    def _push_payload(self, held: HeldPayload) -> None:
         frame = held.payload.encode()
         self._outbox.broadcast_payload(frame)
         self._publish(frame)
-        self.held(held)
+
+    def _take_up_payloads(self) -> list[Event]:
+        """At the start of the node or of an epoch: what waits to be ordered, and what to tell the core of it.
+
+        This node's own payloads of an earlier epoch are cut again, others' dropped: their authors do the same.
+        """
+        again, refused = self.author.cut_again()
+        for digest, error in refused:
+            self.submissions.refuse(digest, error)
+        for held in again:
+            self.holdings.keep(held)
+            self._push_payload(held)
+        return list(self._report(self.store.pending_payloads(), order=True))
 
     # ---- finality ----------------------------------------------------------------------------------------------------
 
-    def _commit(self, commit: Commit) -> None:
+    def _commit(self, commit: Commit, events: deque[Event]) -> None:
         executed = execute(
             commit,
             self.store,
-            self.genesis.origin,
             self.holdings.take,
-            # In doubt about its votes, it is in doubt about its watermark too: both lived on the same disk.
-            cosign=not self._recovering,
+            cosign=self._may_cosign,
             cosignatures=self.cosigning.take_unwritten(),
         )
         self.voting.prune(commit.blocks[-1].view)
         for block in commit.blocks:
             self.author.settled(block.payloads)
         self._tell(executed)
-        if not self._recovering:
+        if self._may_cosign:
             self.cosigning.tick(self._clock.monotonic_ms())
             self.cosigning.sign(executed.checkpoints)
+            self.courier.push(commit, self.epoch.observers)
+        if commit.ends_epoch:
+            self._begin_epoch()
+        elif commit.awaits_execution:
+            following = None if executed.next_roster is None else executed.next_roster.digest
+            events.append(Executed(height=commit.blocks[-1].height, next_committee=following))
         self._wake.set()
 
-    def _tell(self, executed: Executed) -> None:
+    def _begin_epoch(self) -> None:
+        """The last block of the epoch is stored, and with it the roster of the next: this node goes on under that."""
+        self.voting.begin_epoch(self.rosters.epoch)
+        self.epoch = self._make_epoch(restored_state(self.store, self.voting))
+        self.greetings.begin(self.epoch.roster, self.signer)
+        self.holdings.clear()
+        for digest, error in self.author.begin(self.signer):
+            self.submissions.refuse(digest, error)
+        self.trust.begin(self.core.status())
+        self._begun = self._take_up_payloads()
+
+    def _tell(self, executed: Execution) -> None:
         for applied in executed.applied:
             for receipt in applied.receipts:
                 self.author.forget(receipt.statement)
@@ -395,21 +479,15 @@ class Loop:
     # ---- what goes out -----------------------------------------------------------------------------------------------
 
     def _send(self, member: str, message: NodeMessage) -> None:
-        for frame in encode_within(message, CONSENSUS_BYTES_MAX):
+        for frame in encode_within(message, CONSENSUS_BYTES_MAX, self.epoch.epoch):
             self._outbox.send_consensus(member, frame)
 
     def _broadcast(self, message: Message | Cosignature | CosignatureRequest) -> None:
-        for frame in encode_within(message, CONSENSUS_BYTES_MAX):
+        for frame in encode_within(message, CONSENSUS_BYTES_MAX, self.epoch.epoch):
             self._outbox.broadcast_consensus(frame)
 
-    def reject(self, sender: str, error: PeerError) -> None:
-        """Counts and, within bounds, logs a message that no correct peer sends.
-
-        Said of this node itself it is for its operator: somebody else holds its key, or agreement is lost.
-        """
-        self.rejected[sender] += 1
-        if isinstance(error, ConflictingCertificates | ForeignOwnVote):
-            self.alarms[type(error)] += 1
-        if self.rejected[sender] <= REJECTIONS_LOGGED_PER_PEER:
-            level = logging.ERROR if sender == self.signer.member.id else logging.WARNING
-            log.log(level, "rejected from %s: %s", sender, error)
+    def _broadcast_to_all(self, message: Cosignature | CosignatureRequest) -> None:
+        """Observers want to serve checkpoints too."""
+        self._broadcast(message)
+        for member in self.epoch.observers:
+            self._send(member, message)

@@ -57,6 +57,10 @@ class Mempool:
     def holds(self, statement: Digest) -> bool:
         return statement in self._queue or statement in self._in_payload
 
+    def queued(self) -> tuple[Statement, ...]:
+        """Those that no payload carries yet, oldest first."""
+        return tuple(waiting.statement for waiting in self._queue.values())
+
     def add(self, statement: Statement, now_ms: int, body_bytes: int = 0) -> None:
         """Queues a valid statement that is not held yet. body_bytes: what its catalogue's claims take in memory.
 

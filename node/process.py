@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -13,23 +12,24 @@ from pathlib import Path
 
 import trio
 
-from consensus.engine import Engine
 from consensus.errors import LocalError, PeerError
+from consensus.events import Restored
 from consensus.types import Digest
-from ledger.ed25519 import verify_strict
-from ledger.genesis import Genesis
+from ledger.roster import Roster
 from node.acquire import Acquirer, answer_fetch
 from node.config import NodeConfig, load_config
+from node.cores import make_core
 from node.intake import Door
-from node.keys import load_private_key, seed_bytes
+from node.keys import public_bytes, seed_bytes
 from node.logs import configure_logs
 from node.loop import Clock, Loop
 from node.network.network import Network
-from node.network.peer_id import peer_id_of
 from node.network.values import SYNC_BODY_BYTES_MAX, NetworkSettings, StreamClass
+from node.peers import PeerIds
 from node.reader_process import reader_process
+from node.rosters import Rosters
 from node.rpc.submit import SubmitServer
-from node.signer import Signer
+from node.signer import KeyRing, load_member_key
 from node.start import check_members, load_genesis, open_voting
 from node.store.chain import ChainStore
 from node.store.voting import VotingStore
@@ -48,14 +48,18 @@ ANSWER_BYTES_MAX = SYNC_BODY_BYTES_MAX - 64 * 1024
 class NetworkOutbox:
     """The loop's three ways out, on the network's streams."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, rosters: Rosters) -> None:
         self._network = network
+        self._rosters = rosters
+
+    def _is_validator(self, member_id: str) -> bool:
+        return self._rosters.current.validator_index(member_id) is not None
 
     def send_consensus(self, member_id: str, frame: bytes) -> None:
         self._network.send(member_id, StreamClass.CONSENSUS, frame)
 
     def broadcast_consensus(self, frame: bytes) -> None:
-        self._network.broadcast(StreamClass.CONSENSUS, frame)
+        self._network.broadcast(StreamClass.CONSENSUS, frame, among=self._is_validator)
 
     def broadcast_payload(self, frame: bytes) -> None:
         self._network.broadcast(StreamClass.PAYLOAD, frame)
@@ -70,65 +74,54 @@ async def run_node(config: NodeConfig) -> None:
 
 async def _run_node(config: NodeConfig, signals: AsyncIterator[int]) -> None:
     genesis = load_genesis(config.genesis_path)
-    member = check_members(config, genesis)
-    signer = Signer(config, genesis, member)
-    peer_seed = seed_bytes(load_private_key(config.key_path("peer")))
+    keys = KeyRing(config)
     config.chain_path.mkdir(parents=True, exist_ok=True)
     with (
         ChainStore.open(config.chain_path, genesis, map_bytes=config.store_bytes_max) as store,
         open_voting(config.voting_path, store) as (voting, restored),
     ):
         generation = voting.next_boot_generation()
-        engine = Engine(
-            committee=genesis.committee(),
-            me=signer.index,
-            verify=verify_strict,
-            restored=restored,
-            # Fresh at each start: a nonce that came again would let an old answer about views be replayed.
-            seed=secrets.token_bytes(32),
-        )
-        peers = {peer_id_of(m.keys.peer): m.id for m in genesis.validator_members() if m.id != member.id}
+        peer_key = load_member_key(config, "peer", store.rosters.current)
+        check_members(config, store.rosters, public_bytes(peer_key))
+        peers = PeerIds(store.rosters, config.member)
         topic = f"stretto/{genesis.digest.hex()[:16]}/payloads" if config.gossip else None
         network = Network(
-            NetworkSettings(listen=config.listen, peers=config.peers, gossip_topic=topic), peer_seed, lambda: peers
+            NetworkSettings(listen=config.listen, peers=config.peers, gossip_topic=topic), seed_bytes(peer_key), peers
         )
         async with trio.open_nursery() as nursery:
-            node = _Node(config, genesis, store, network, nursery)
-            await node.run(voting, engine, signer, generation, signals)
+            node = _Node(config, store, network, nursery)
+            await node.run(voting, restored, keys, generation, signals)
 
 
 class _Node:
     """The running parts of one node and the tasks between them."""
 
-    def __init__(
-        self, config: NodeConfig, genesis: Genesis, store: ChainStore, network: Network, nursery: trio.Nursery
-    ) -> None:
+    def __init__(self, config: NodeConfig, store: ChainStore, network: Network, nursery: trio.Nursery) -> None:
         self.config = config
-        self.genesis = genesis
         self.store = store
         self.network = network
         self.nursery = nursery
 
     async def run(
-        self, voting: VotingStore, engine: Engine, signer: Signer, generation: int, signals: AsyncIterator[int]
+        self, voting: VotingStore, restored: Restored, keys: KeyRing, generation: int, signals: AsyncIterator[int]
     ) -> None:
         """Starts everything, serves until a stop signal, and stops in order: door, tasks; the stores close last."""
         self.loop = loop = Loop(
-            genesis=self.genesis,
             store=self.store,
             voting=voting,
-            engine=engine,
-            signer=signer,
-            outbox=NetworkOutbox(self.network),
+            restored=restored,
+            keys=keys,
+            make_core=make_core,
+            outbox=NetworkOutbox(self.network, self.store.rosters),
             clock=Clock(),
             boot_generation=generation,
             fetch=self._fetch,
             publish=self._publish,
             version=version("stretto"),
-            hear_first=self.genesis.quorum - 1,
+            hear_first=_hear_first(keys, self.store.rosters.current),
         )
         self.acquirer = Acquirer(
-            genesis=self.genesis,
+            rosters=self.store.rosters,
             store=self.store,
             network=self.network,
             nursery=self.nursery,
@@ -144,7 +137,7 @@ class _Node:
         door = Door(loop, self.nursery, self.network.connected, self._counters)
         self.nursery.start_soon(door.run)
         self.nursery.start_soon(_refresh, door)
-        server = SubmitServer(socket=self.config.submit_socket, genesis=self.genesis, intake=door)
+        server = SubmitServer(socket=self.config.submit_socket, rosters=self.store.rosters, intake=door)
         await trio.to_thread.run_sync(server.start)
         try:
             config_path = str(self.config.directory / "config.toml")
@@ -186,6 +179,11 @@ class _Node:
     def _publish(self, frame: bytes) -> None:
         if self.config.gossip:
             self.nursery.start_soon(self.network.publish, frame)
+
+
+def _hear_first(keys: KeyRing, roster: Roster) -> int:
+    """How many others a node that votes must have heard before it does; see `Loop.start`."""
+    return 0 if keys.signer(roster) is None else roster.quorum - 1
 
 
 async def _refresh(door: Door) -> None:

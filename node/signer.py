@@ -4,43 +4,67 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consensus.errors import LocalError
 from consensus.types import Digest, Height, PublicKey, Signature, SignedVote, ValidatorIndex, Vote
 from ledger.checkpoint import Checkpoint, cosignature, log_signature
-from ledger.genesis import Genesis, Member
 from ledger.payload import Payload, UnsignedPayload
+from ledger.roster import Roster
 from node.config import NodeConfig
 from node.keys import load_private_key, public_bytes
 from node.wire import Cosignature, Hello
 
 VALIDATOR_KEYS = ("consensus", "log", "cosign")
+NEXT = "next"
+"""keys/NAME.next.pem holds the key that takes over when a ROTATE_KEY takes effect."""
 
 
-class KeyNotInGenesis(LocalError):
-    """A key file whose public half is not the member's in the genesis: the node would speak in a voice nobody knows."""
+class KeyRing:
+    """The private keys of one member's seat: of each purpose the one in use, and the next one where there is one.
 
-    def __init__(self, member: str, name: str) -> None:
-        super().__init__(
-            f"keys/{name}.pem is not the {name} key of member {member} in the genesis: "
-            "restore the right key file, or check that genesis.json is this consortium's"
-        )
-        self.member = member
-        self.name = name
+    Never logs, never prints; `repr` shows the member only.
+    """
+
+    def __init__(self, config: NodeConfig) -> None:
+        """Reads keys/NAME.pem and keys/NAME.next.pem, of which one must be there. Raises: KeyFileError."""
+        self.member = config.member
+        self._keys = {name: load_keys(config, name) for name in VALIDATOR_KEYS}
+        self._signers: dict[Digest, Signer | None] = {}
+        """By the roster's digest: one for each epoch."""
+
+    def __repr__(self) -> str:
+        return f"KeyRing({self.member})"
+
+    def key(self, name: str, public_key: bytes) -> Ed25519PrivateKey | None:
+        """The private half of a public key; None where it is not here."""
+        return next((key for key in self._keys[name] if public_bytes(key) == public_key), None)
+
+    def missing(self, roster: Roster) -> tuple[str, ...]:
+        """Purposes for which the roster names a key of this member's that is not here."""
+        member = roster.member(self.member)
+        if member is None:
+            return ()
+        return tuple(name for name in VALIDATOR_KEYS if self.key(name, getattr(member.keys, name)) is None)
+
+    def signer(self, roster: Roster) -> Signer | None:
+        """Signs in that roster's epoch; None where this member has no seat in it, or not all of its keys are here."""
+        if roster.digest not in self._signers:
+            index = roster.validator_index(self.member)
+            absent = index is None or self.missing(roster)
+            self._signers[roster.digest] = None if absent else Signer(self, roster, ValidatorIndex(index or 0))
+        return self._signers[roster.digest]
 
 
 class Signer:
-    """Holds the private keys of one validator. Never logs, never prints; `repr` shows the member only."""
+    """Signs as one validator of one epoch. Never logs, never prints; `repr` shows the member only."""
 
-    def __init__(self, config: NodeConfig, genesis: Genesis, member: Member) -> None:
-        """Raises: KeyFileError, KeyNotInGenesis."""
-        self.genesis = genesis
-        self.member = member
-        self.index = ValidatorIndex(genesis.validator_members().index(member))
+    def __init__(self, keys: KeyRing, roster: Roster, index: ValidatorIndex) -> None:
+        """keys: hold all that the roster names for this member's seat."""
+        self.roster = roster
+        self.index = index
+        self.member = roster.validator_members()[index]
         self._keys: dict[str, Ed25519PrivateKey] = {}
         for name in VALIDATOR_KEYS:
-            key = load_private_key(config.key_path(name))
-            if public_bytes(key) != getattr(member.keys, name):
-                raise KeyNotInGenesis(member.id, name)
+            key = keys.key(name, getattr(self.member.keys, name))
+            assert key is not None, "a seat is taken with all of its keys"
             self._keys[name] = key
 
     def __repr__(self) -> str:
@@ -55,8 +79,9 @@ class Signer:
 
     def vote(self, vote: Vote) -> SignedVote:
         """The caller has persisted `vote`: a vote that is not on disk is never signed (design D4)."""
+        assert vote.epoch == self.roster.epoch, "an engine votes in its own epoch"
         return SignedVote(
-            vote=vote, voter=self.index, signature=self._consensus(vote.signing_bytes(self.genesis.digest))
+            vote=vote, voter=self.index, signature=self._consensus(vote.signing_bytes(self.roster.consortium))
         )
 
     def payload(self, unsigned: UnsignedPayload) -> Payload:
@@ -79,7 +104,7 @@ class Signer:
 
     def hello(self, boot_generation: int, start: bytes, height: Height, version: str) -> Hello:
         unsigned = Hello(
-            consortium=self.genesis.digest,
+            consortium=self.roster.consortium,
             boot_generation=boot_generation,
             start=start,
             height=height,
@@ -94,3 +119,22 @@ class Signer:
             version=version,
             signature=self._consensus(unsigned.signing_bytes()),
         )
+
+
+def load_keys(config: NodeConfig, name: str) -> tuple[Ed25519PrivateKey, ...]:
+    """The key of that name, and its successor where there is one; either may be the only one. Raises: KeyFileError."""
+    successor = config.key_path(f"{name}.{NEXT}")
+    waiting = (load_private_key(successor),) if successor.exists() else ()
+    if waiting and not config.key_path(name).exists():
+        return waiting
+    return (load_private_key(config.key_path(name)), *waiting)
+
+
+def load_member_key(config: NodeConfig, name: str, roster: Roster) -> Ed25519PrivateKey:
+    """The member's key for a purpose of which it has one at a time: the one that the roster names, if it is here.
+
+    Raises: KeyFileError.
+    """
+    member, keys = roster.member(config.member), load_keys(config, name)
+    wanted = None if member is None else getattr(member.keys, name)
+    return next((key for key in keys if public_bytes(key) == wanted), keys[0])

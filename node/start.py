@@ -9,8 +9,10 @@ from pathlib import Path
 
 from consensus.errors import LocalError, PeerError, RequestError
 from consensus.events import Restored
-from ledger.genesis import Genesis, Member, parse_genesis
+from consensus.types import ZERO_DIGEST
+from ledger.genesis import Genesis, parse_genesis
 from node.config import NodeConfig
+from node.rosters import Rosters
 from node.store.chain import ChainStore
 from node.store.errors import VotingStateMissing
 from node.store.voting import VotingStore
@@ -19,20 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class UnknownSelf(LocalError):
-    """config.toml names a member that is no validator of the genesis."""
+    """config.toml names a member other than the one whose key this node has. known: whose it is."""
 
-    def __init__(self, member: str, genesis: Genesis) -> None:
-        known = ", ".join(m.id for m in genesis.validator_members())
-        super().__init__(f"config.toml: member: expected one of the genesis's validators ({known}), got {member!r}")
-
-
-class UnknownPeer(LocalError):
-    """config.toml names the address of somebody who is no validator: a misspelt id would never be dialled, silently."""
-
-    def __init__(self, peer: str, genesis: Genesis) -> None:
-        known = ", ".join(m.id for m in genesis.validator_members())
-        super().__init__(f"config.toml: peers.{peer}: expected one of the genesis's validators ({known})")
-        self.peer = peer
+    def __init__(self, member: str, known: str) -> None:
+        super().__init__(
+            f"config.toml: member: expected {known!r}, whose key keys/peer.pem is in the genesis, got {member!r}"
+        )
+        self.known = known
 
 
 class GenesisUnreadable(LocalError):
@@ -57,7 +52,6 @@ def load_genesis(path: Path) -> Genesis:
 @contextmanager
 def open_voting(path: Path, store: ChainStore) -> Iterator[tuple[VotingStore, Restored]]:
     """The voting state, and what of it the engine starts from. Missing state is replaced by one that is not trusted."""
-    head = store.head()
     try:
         voting = VotingStore.open(path)
     except VotingStateMissing as error:
@@ -65,16 +59,32 @@ def open_voting(path: Path, store: ChainStore) -> Iterator[tuple[VotingStore, Re
         VotingStore.create(path, trusted=False)
         voting = VotingStore.open(path)
     with voting:
-        yield voting, voting.load(head.block, head.finalization)
+        voting.begin_epoch(store.rosters.epoch)
+        yield voting, restored_state(store, voting)
 
 
-def check_members(config: NodeConfig, genesis: Genesis) -> Member:
-    """This node's member. Raises: UnknownSelf, UnknownPeer, where the configuration and the genesis do not fit."""
-    member = genesis.member(config.member)
-    if member is None or not member.validator:
-        raise UnknownSelf(config.member, genesis)
-    validators = {m.id for m in genesis.validator_members()}
+def restored_state(store: ChainStore, voting: VotingStore) -> Restored:
+    """Where the epoch stands that goes on above the last block in the store."""
+    head, epoch = store.head(), store.rosters.epoch
+    following = store.next_roster
+    return voting.load(
+        head.block,
+        head.finalization if head.block.epoch == epoch else None,
+        epoch=epoch,
+        next_committee=ZERO_DIGEST if following is None else following.digest,
+    )
+
+
+def check_members(config: NodeConfig, rosters: Rosters, peer_key: bytes) -> None:
+    """Says what of the configuration does not fit the members known so far, some of whom may yet be admitted.
+
+    peer_key: this node's public key in the network. Raises: UnknownSelf, where that is another member's.
+    """
+    roster = rosters.current
+    known = roster.member_by_peer_key(peer_key)
+    if known is not None and known.id != config.member:
+        raise UnknownSelf(config.member, known.id)
     for peer in config.peers:
-        if peer not in validators:
-            raise UnknownPeer(peer, genesis)
-    return member
+        if roster.member(peer) is None:
+            # Misspelt, it would never be dialled, silently.
+            log.warning("config.toml: peers.%s: no member of epoch %d; dialled once it is one", peer, roster.epoch)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from consensus.errors import RequestError
 from consensus.types import Digest
 from ledger.apply import Reason, Receipt
 from node.mempool import Overloaded
+from node.rpc.door import refusal_of
 from node.rpc.types import OnResult, Refusal, SubmissionResult, SubmissionState
 
 WAITERS_PER_STATEMENT_MAX = 64
@@ -44,6 +46,13 @@ class Submissions:
         """A final block ordered the statement: it stands in the log, or the log refused it."""
         if receipt.statement in self._waiting:
             self._tell(result_of(receipt, store))
+
+    def refuse(self, statement: Digest, error: RequestError) -> None:
+        """The statement was accepted, and cannot be ordered any more."""
+        if statement in self._waiting:
+            self._tell(
+                SubmissionResult(digest=statement, state=SubmissionState.REFUSED, refusal=refusal_of(error))
+            )  # fmt: skip
 
     def _tell(self, result: SubmissionResult) -> None:
         for on_result in self._waiting.pop(result.digest, ()):

@@ -1,6 +1,6 @@
 """State-independent validity of payloads and catalogue bodies: what a validator checks once before it votes (D4).
 
-Pure functions over bytes and the genesis, so that they can run on a thread beside the loop.
+Pure functions over bytes and a roster, so that they can run on a thread beside the loop.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from consensus.errors import LocalError, PeerError, RequestError
 from consensus.types import Digest
 from ledger.catalogue import CatalogueHeader, parse_manifest, split_body
 from ledger.ed25519 import verify_strict
-from ledger.genesis import Genesis
+from ledger.governance import Change
 from ledger.payload import Payload, check_payload
+from ledger.roster import Roster
 from ledger.statement import Statement, check_statement, parse_statement
 
 PAYLOAD_BODIES_BYTES_MAX = 128 * 2**20
@@ -61,29 +62,34 @@ class HeldPayload:
     bodies: Mapping[Digest, tuple[bytes, ...]] = field(default_factory=dict)
 
     @property
+    def ending(self) -> bool:
+        """Whether ordering it may end the epoch: it holds a governance statement."""
+        return any(isinstance(statement.content, Change) for statement in self.statements)
+
+    @property
     def memory_bytes(self) -> int:
         claims = sum(len(claim) for body in self.bodies.values() for claim in body)
         return claims + sum(2 * len(s.raw) for s in self.statements)
 
 
-def author_of(payload: Payload, genesis: Genesis) -> str:
+def author_of(payload: Payload, roster: Roster) -> str:
     """Member id of the validator that signed `payload`. Raises: BadPayload."""
     header = payload.header
-    validators = genesis.validator_members()
-    if header.consortium != genesis.digest:
+    validators = roster.validator_members()
+    if header.consortium != roster.consortium:
         raise BadPayload(f"#{header.author}", payload.digest, "names another consortium's genesis")
     if header.author >= len(validators):
         raise BadPayload(f"#{header.author}", payload.digest, f"author is none of the {len(validators)} validators")
-    if header.epoch != genesis.committee().epoch:
+    if header.epoch != roster.committee().epoch:
         raise BadPayload(validators[header.author].id, payload.digest, f"is of epoch {header.epoch}")
     return validators[header.author].id
 
 
-def check_author(payload: Payload, genesis: Genesis) -> str:
+def check_author(payload: Payload, roster: Roster) -> str:
     """As `author_of`, with the signature checked. Raises: BadPayload."""
-    author = author_of(payload, genesis)
+    author = author_of(payload, roster)
     try:
-        check_payload(payload, genesis.committee(), verify_strict)
+        check_payload(payload, roster.committee(), verify_strict)
     except PeerError as error:
         raise BadPayload(author, payload.digest, str(error)) from error
     return author
@@ -94,17 +100,17 @@ def parse_statements(payload: Payload) -> tuple[Statement, ...]:
     return tuple(parse_statement(raw) for raw in payload.statements)
 
 
-def check_statements(payload: Payload, genesis: Genesis) -> tuple[Statement, ...]:
+def check_statements(payload: Payload, roster: Roster) -> tuple[Statement, ...]:
     """Every statement parsed and its signature checked, bodies bounded. Raises: BadPayload at the first bad one.
 
     One bad statement drops the payload: a correct author would not have let it in (design D4).
     """
-    author = author_of(payload, genesis)
+    author = author_of(payload, roster)
     statements = []
     for position, raw in enumerate(payload.statements):
         try:
             statement = parse_statement(raw)
-            check_statement(statement, genesis.roster)
+            check_statement(statement, roster)
         except (RequestError, PeerError) as error:
             raise BadPayload(author, payload.digest, f"statement {position}: {error}") from error
         statements.append(statement)

@@ -111,11 +111,15 @@ class Network:
         encoded = self._encode(cls, frame)
         return link is not None and link.offer(cls, encoded)
 
-    def broadcast(self, cls: StreamClass, frame: bytes) -> None:
-        """Queues a frame for every connected member; who is not connected asks later. Raises: FrameTooLarge."""
+    def broadcast(self, cls: StreamClass, frame: bytes, among: Callable[[str], bool] = lambda _member: True) -> None:
+        """Queues a frame for every connected member that is `among` those meant; who is not connected asks later.
+
+        Raises: FrameTooLarge.
+        """
         encoded = self._encode(cls, frame)
-        for link in self._links.values():
-            link.offer(cls, encoded)
+        for member_id, link in self._links.items():
+            if among(member_id):
+                link.offer(cls, encoded)
 
     def _encode(self, cls: StreamClass, frame: bytes) -> bytes:
         if cls is StreamClass.GOSSIP:

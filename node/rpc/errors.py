@@ -16,6 +16,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from consensus.errors import RequestError
 from ledger import errors as ledger
 from node.mempool import Overloaded
+from node.refusals import NotAValidator, OtherEpoch
 from node.store.reader import InvalidPage
 
 DOMAIN: Final = "stretto"
@@ -146,6 +147,8 @@ STATUSES: Final[Mapping[type[RequestError], grpc.StatusCode]] = MappingProxyType
         ledger.UnknownMember: _Code.PERMISSION_DENIED,
         ledger.RoleForbids: _Code.PERMISSION_DENIED,
         MissingChunks: _Code.FAILED_PRECONDITION,
+        NotAValidator: _Code.FAILED_PRECONDITION,
+        OtherEpoch: _Code.FAILED_PRECONDITION,
         # The moment must change: each of these is worth another try.
         Overloaded: _Code.RESOURCE_EXHAUSTED,
         TooManyCalls: _Code.RESOURCE_EXHAUSTED,

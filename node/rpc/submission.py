@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 
 from consensus.errors import RequestError
 from consensus.types import Digest
-from ledger.genesis import Genesis
 from node.mempool import Overloaded
+from node.rosters import Rosters
 from node.rpc.calls import Call, Context, decode
 from node.rpc.door import ChunkBudget, Chunks, admit, refusal_of
 from node.rpc.errors import InvalidRequest, NotYetFinal, TooLarge
@@ -44,8 +44,8 @@ class _Outstanding:
 class SubmissionService:
     """What the node process answers on its unix socket. One event loop owns it."""
 
-    def __init__(self, genesis: Genesis, intake: Intake) -> None:
-        self.genesis = genesis
+    def __init__(self, rosters: Rosters, intake: Intake) -> None:
+        self.rosters = rosters
         self.intake = intake
         self.budget = ChunkBudget()
 
@@ -54,7 +54,7 @@ class SubmissionService:
         chunks = Chunks(self.budget)
         try:
             chunks.add(request.chunks)
-            submitted = admit(request.statement, chunks, self.genesis)
+            submitted = admit(request.statement, chunks, self.rosters.current)
         finally:
             unused = chunks.clear()
         if unused:
@@ -169,7 +169,7 @@ class SubmissionStream:
                 continue
             self._outstanding[digest] = _Outstanding()
             try:
-                batch.append(admit(raw, self._chunks, self._service.genesis))
+                batch.append(admit(raw, self._chunks, self._service.rosters.current))
             except RequestError as error:
                 self._refuse(digest, error)
         return batch

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 import grpc
 
-from ledger.genesis import Genesis
+from node.rosters import Rosters
 from node.rpc.calls import SERVICE, Context, Handler, answering, stop, unary
 from node.rpc.server import CALLS_MAX, SERVER_OPTIONS, STOP_SECONDS, CannotListen
 from node.rpc.submission import SubmissionService
@@ -35,10 +35,10 @@ _log = logging.getLogger(__name__)
 class SubmitServer:
     """Serves submissions and live status to the reader process; the socket's mode 0600 keeps everybody else out."""
 
-    def __init__(self, *, socket: Path, genesis: Genesis, intake: Intake) -> None:
+    def __init__(self, *, socket: Path, rosters: Rosters, intake: Intake) -> None:
         """socket: where to listen, DIR/submit.sock. intake: the loop's side; see `Intake` for its duties."""
         self._socket = socket
-        self._genesis = genesis
+        self._rosters = rosters
         self._intake = intake
         self._started: Future[None] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -83,7 +83,7 @@ class SubmitServer:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
-        server.add_generic_rpc_handlers((_handlers(SubmissionService(self._genesis, self._intake)),))
+        server.add_generic_rpc_handlers((_handlers(SubmissionService(self._rosters, self._intake)),))
         bind_private(server, self._socket)
         await server.start()
         self._started.set_result(None)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -17,23 +18,25 @@ import lmdb
 
 from consensus.events import Commit
 from consensus.messages import Chain
-from consensus.types import Digest, Height, genesis_block
+from consensus.types import Certificate, Digest, Epoch, Height, genesis_block
 from ledger.apply import Applied, Receipt
 from ledger.checkpoint import Checkpoint
+from ledger.epochs import EpochProof
 from ledger.genesis import Genesis
 from ledger.merkle import Frontier, root_at
 from ledger.misbehaviour import MisbehaviourEvidence
 from ledger.note import NoteSignature
-from ledger.payload import Payload
+from ledger.payload import HEADER_BYTES, Payload, parse_payload_header
 from ledger.roster import Roster
-from node.store import misbehaviour, schema
+from node.store import epochs, misbehaviour, schema
 from node.store.commitment import Commitment, Committed
 from node.store.environment import MAP_BYTES_MAX, WriterEnvironment
 from node.store.errors import CheckpointDiffers, CosignRefused, StoreMisused
 from node.store.index import IndexState, RecentKeys
-from node.store.records import ONCE_KINDS_MAX, KeyKind, row_key
+from node.store.recorded import Recorded
+from node.store.records import ONCE_KINDS_MAX
 from node.store.schema import Counters, Tables, key, number
-from node.store.view import Head, View, catalogue_key, check_meta, client_ref_key
+from node.store.view import Head, View, check_meta
 
 T = TypeVar("T")
 
@@ -49,40 +52,6 @@ class Cosigned:
     cosignature: NoteSignature
 
 
-class Recorded:
-    """The LedgerView that execution asks, three times for every statement: so it is one snapshot for a whole block."""
-
-    def __init__(self, view: View, recent: RecentKeys, size: int, roster: Roster) -> None:
-        self._view = view
-        self._recent = recent
-        self._size = size
-        self.roster = roster
-
-    @property
-    def size(self) -> int:
-        """Leaves."""
-        return self._size
-
-    def voters_for(self, proposal: Digest) -> frozenset[str]:  # noqa: ARG002  the store keeps no votes yet
-        return frozenset()
-
-    def index_of_statement(self, digest: Digest) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.STATEMENT, digest))
-        return self._view.index_of_statement(digest, runs=runs)
-
-    def index_of_signed(self, signed_digest: Digest) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.SIGNED, signed_digest))
-        return self._view.index_of_signed(signed_digest, runs=runs)
-
-    def index_of_client_ref(self, issuer: str, client_ref: str) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.CLIENT_REF, client_ref_key(issuer, client_ref)))
-        return self._view.index_of_client_ref(issuer, client_ref, runs=runs)
-
-    def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.CATALOGUE, catalogue_key(issuer, root)))
-        return self._view.index_of_catalogue(issuer, root, runs=runs)
-
-
 class ChainStore:
     """The one writer of a node's chain and ledger."""
 
@@ -90,10 +59,12 @@ class ChainStore:
         self._env = environment
         self._genesis = genesis
         self._tables = Tables(environment.databases)
-        self._validators = frozenset(member.id for member in genesis.validator_members())
         self._recent = RecentKeys()
         with self._env.read() as txn:
             view = self._view(txn)
+            self.rosters = epochs.read_rosters(view, environment.path, genesis)
+            """All epochs that have begun; `commit` adds to them."""
+            self._next_roster = epochs.read_next(view, environment.path)
             self._size = view.counters().size
             state = view.index_state()
             self._recent.add(state.sweep, list(self._tables.index.unfolded(txn, state)), ONCE_KINDS_MAX)
@@ -181,18 +152,7 @@ class ChainStore:
     def put_payloads(self, payloads: Iterable[Payload]) -> None:
         """Stores payloads verbatim; those stored before are left as they are. Raises: StoreFull."""
         encoded = [(payload.digest, payload.encode()) for payload in payloads]
-
-        def work(txn: lmdb.Transaction) -> None:
-            counters = self._view(txn).counters()
-            at = counters.payloads
-            for digest, data in encoded:
-                if txn.put(digest, key(at), overwrite=False, db=self._tables.payload_numbers):
-                    txn.put(key(at), data, append=True, db=self._tables.payloads)
-                    txn.put(key(at), digest, append=True, db=self._tables.pending)
-                    at += 1
-            self._put_counters(txn, counters, payloads=at)
-
-        self._env.write(work)
+        self._env.write(lambda txn: self._write_payloads(txn, encoded))
 
     def has_payload(self, digest: bytes) -> bool:
         return self._read(lambda view: view.payload_number(digest)) is not None
@@ -203,6 +163,50 @@ class ChainStore:
             view = self._view(txn)
             at = view.payload_number(digest)
             return None if at is None else bytes(view.payload(at))
+
+    def payload_epoch(self, digest: bytes) -> Epoch | None:
+        """Epoch of a stored payload; None where it is not here."""
+        with self._env.read() as txn:
+            view = self._view(txn)
+            at = view.payload_number(digest)
+            return None if at is None else parse_payload_header(bytes(view.payload(at)[:HEADER_BYTES])).epoch
+
+    def replace_payloads(self, *, drop: Iterable[Digest], put: Iterable[Payload] = ()) -> None:
+        """Forgets payloads whose epoch ended before a block ordered them, and stores others, in one transaction.
+
+        What was ordered, or is not here, is left as it is. Raises: StoreFull.
+        """
+        dropped, encoded = list(drop), [(payload.digest, payload.encode()) for payload in put]
+        if not dropped and not encoded:
+            return
+
+        def work(txn: lmdb.Transaction) -> None:
+            for digest in dropped:
+                self._drop_payload(txn, digest)
+            self._write_payloads(txn, encoded)
+
+        self._env.write(work)
+
+    def _drop_payload(self, txn: lmdb.Transaction, digest: Digest) -> None:
+        assert self._tables.dropped is not None, "the writer made every table when it opened the store"
+        view = self._view(txn)
+        at = view.payload_number(digest)
+        if at is None or not txn.delete(key(at), db=self._tables.pending):
+            return
+        epoch = parse_payload_header(bytes(view.payload(at)[:HEADER_BYTES])).epoch
+        txn.delete(key(at), db=self._tables.payloads)
+        txn.delete(digest, db=self._tables.payload_numbers)
+        txn.put(key(at), key(epoch), db=self._tables.dropped)
+
+    def _write_payloads(self, txn: lmdb.Transaction, encoded: Sequence[tuple[Digest, bytes]]) -> None:
+        counters = self._view(txn).counters()
+        at = counters.payloads
+        for digest, data in encoded:
+            if txn.put(digest, key(at), overwrite=False, db=self._tables.payload_numbers):
+                txn.put(key(at), data, append=True, db=self._tables.payloads)
+                txn.put(key(at), digest, append=True, db=self._tables.pending)
+                at += 1
+        self._put_counters(txn, counters, payloads=at)
 
     def pending_payloads(self) -> tuple[Digest, ...]:
         """Digests of payloads that are in no committed block, in order of arrival."""
@@ -219,18 +223,23 @@ class ChainStore:
         *,
         cosign: bool = False,
         cosignatures: Sequence[Cosigned] = (),
+        finalizations: Sequence[Certificate] = (),
     ) -> None:
         """Writes final blocks and all that follows from them, in one transaction.
 
         applied: one for each block, executed on this store. frontier: after all of them. cosign: moves the watermark
         to them, as `record_cosigned` does. cosignatures: of earlier checkpoints, as for `put_cosignatures`. Both ride
-        along because each transaction of its own is another wait for the disk.
-        Raises: StoreFull; StoreMisused where this does not continue what is stored; as those two methods.
+        along because each transaction of its own is another wait for the disk. finalizations: of earlier blocks of the
+        commit, ascending and verified: a node that syncs writes many commits as one, and serves each as it got it.
+        Raises: StoreFull; StoreMisused where this does not continue what is stored; BoundaryDiffers, with nothing
+        written, where the last block names another roster than execution gave; as those two methods.
         """
 
         def work(txn: lmdb.Transaction) -> Committed:
             self._write_cosignatures(txn, cosignatures)
+            self._write_finalizations(txn, commit, finalizations)
             made = Commitment(txn, self._tables, self._env.path, self._genesis.origin).write(commit, applied, frontier)
+            epochs.Handover(txn, self._tables, self._env.path).write(commit, applied, self._next_roster)
             if cosign and any(one.entries for one in applied):
                 self._move_watermark(txn, frontier.size, frontier.root())
             return made
@@ -241,19 +250,35 @@ class ChainStore:
         self._recent.add(before.sweep, [committed.run], ONCE_KINDS_MAX)
         self._recent.advance(committed.index.sweep)
         self._size = committed.counters.size
+        following = epochs.check_boundary(commit, applied, self._next_roster)
+        if following is not None:
+            self._next_roster = None
+            self.rosters.add(epochs.started(commit, following, self._size))
+        else:
+            made = [each.next_roster for each in applied if each.next_roster is not None]
+            self._next_roster = made[-1] if made else self._next_roster
 
     def blocks_from(self, height: int, limit: int) -> Chain | None:
-        """Finalized blocks from `height` up, at most `limit`, ending at one that has its own finalization."""
-        with self._env.read() as txn:
-            view = self._view(txn)
-            last = view.finalized_at_or_before(height + limit - 1)
-            if last is None or not 1 <= height <= last:
-                return None
-            finalization = view.finalization(last)
-            assert finalization is not None, "it was found a moment ago in the same snapshot"
-            return Chain(
-                blocks=tuple(view.block(at) for at in range(height, last + 1)), finalization=finalization
-            )  # fmt: skip
+        """Final blocks from `height` up, at most `limit`, ending at one that has its own finalization; of one epoch."""
+        return self._read(lambda view: epochs.chain_from(view, self._env.path, height, limit))
+
+    def totals_after(self, height: int) -> tuple[int, int]:
+        """Leaves and claims up to the block at `height`. Raises: StoreCorrupt where there is none."""
+        return self._read(lambda view: view.size_after(height))
+
+    @property
+    def next_roster(self) -> Roster | None:
+        """Of the next epoch, while a change has passed and no block has put it into force yet."""
+        return self._next_roster
+
+    def epoch_proofs(self, first: int, limit: int) -> tuple[EpochProof, ...]:
+        """What proves the rosters of epochs from `first` (1 or more) up, at most `limit` of them."""
+
+        def read(view: View) -> tuple[EpochProof, ...]:
+            proofs = (epochs.read_proof(view, self._env.path, epoch) for epoch in range(first, first + limit))
+            return tuple(takewhile(lambda proof: proof is not None, proofs))  # type: ignore[arg-type]
+
+        return self._read(read)
 
     # ---- what is on record ---------------------------------------------------------------------------------------
 
@@ -266,7 +291,7 @@ class ChainStore:
     def recorded(self) -> Iterator[Recorded]:
         """What is on record, as of one snapshot: keep it short, and write nothing meanwhile."""
         with self._env.read() as txn:
-            yield Recorded(self._view(txn), self._recent, self._size, self._genesis.roster)
+            yield Recorded(self._view(txn), self._recent, self._size, self.rosters.current)
 
     def index_of_statement(self, digest: Digest) -> int | None:
         with self.recorded() as recorded:
@@ -328,7 +353,7 @@ class ChainStore:
         database = self._tables.misbehaviour
         assert database is not None, "the writer made every table when it opened the store"
         with self._env.read() as txn:  # a vote that is repeated must not cost an fsync
-            if not misbehaviour.may_keep(txn, database, evidence, len(self._validators)):
+            if not misbehaviour.may_keep(txn, database, evidence, len(self.rosters.current.validator_members())):
                 return False
         self._env.write(lambda txn: misbehaviour.keep(txn, database, evidence))
         return True
@@ -348,11 +373,19 @@ class ChainStore:
                 raise CosignRefused(self._env.path, size, root, *signed)
         txn.put(schema.META_COSIGNED, schema.COSIGNED.pack(size, root), db=self._tables.meta)
 
+    def _write_finalizations(self, txn: lmdb.Transaction, commit: Commit, finalizations: Sequence[Certificate]) -> None:
+        digests = {block.height: block.digest for block in commit.blocks[:-1]}
+        for each in finalizations:
+            if digests.get(each.vote.height) != each.vote.block:
+                raise StoreMisused(self._env.path, f"a finalization of height {each.vote.height} beside its commit")
+            txn.put(key(each.vote.height), each.encode(), append=True, db=self._tables.finalizations)
+
     def _write_cosignatures(self, txn: lmdb.Transaction, cosignatures: Sequence[Cosigned]) -> None:
         view = self._view(txn)
         for one in cosignatures:
             checkpoint = one.checkpoint
-            if one.member not in self._validators:
+            roster = self.rosters.of_size(checkpoint.size)
+            if roster.validator_index(one.member) is None:
                 raise StoreMisused(self._env.path, f"a cosignature of {one.member}, who is no validator")
             own = view.checkpoint_at(checkpoint.size)
             if own != checkpoint:
@@ -362,7 +395,7 @@ class ChainStore:
             line = one.log.encode()
             value = len(line).to_bytes(2, "big") + line + one.cosignature.encode()
             txn.put(key(checkpoint.size) + one.member.encode(), value, overwrite=False, db=self._tables.cosignatures)
-            if len(view.lines(checkpoint.size)) >= self._genesis.quorum:
+            if len(view.lines(checkpoint.size)) >= roster.quorum:
                 txn.put(key(checkpoint.size), b"", overwrite=False, db=self._tables.complete)
 
     def _view(self, txn: lmdb.Transaction) -> View:

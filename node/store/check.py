@@ -24,12 +24,14 @@ from ledger.genesis import Genesis
 from ledger.merkle import root_at
 from ledger.note import check_note_signature
 from ledger.payload import check_payload, parse_payload
+from node.rosters import Rosters
 from node.store import misbehaviour, schema
 from node.store.errors import StoreNotReady
 from node.store.index_check import check_rows
 from node.store.reader import StoreReader
-from node.store.replay import Contradiction, Replay
-from node.store.schema import number
+from node.store.replay import Replay
+from node.store.replay_epochs import Contradiction
+from node.store.schema import key, number
 from node.store.view import View
 
 Progress = Callable[[int, int], None]
@@ -117,7 +119,7 @@ def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progres
             progress(height, head)
         found.append(
             f"{head} blocks, {replay.finalizations} finalizations, {replay.payloads} payloads, "
-            f"{replay.size} statements with valid signatures, {replay.claims} claims"
+            f"{replay.size} statements with valid signatures, {replay.claims} claims, epoch {replay.rosters.epoch}"
         )
     done = replay.height == head
     with checks.check("state after the last block") as found:
@@ -125,7 +127,8 @@ def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progres
         replay.check_end()
         found.append(f"root {replay.frontier.root().hex()}")
     with checks.check("cosignatures") as found:
-        found.append(_check_cosignatures(view, genesis))
+        _require(done, replay)
+        found.append(_check_cosignatures(view, replay.rosters))
     with checks.check("cosigned watermark") as found:
         found.append(_check_watermark(view))
     with checks.check("index") as found:
@@ -133,7 +136,7 @@ def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progres
         found.append(check_rows(view, replay.rows))
     with checks.check("pending payloads") as found:
         _require(done, replay)
-        found.append(_check_pending(view, genesis, replay))
+        found.append(_check_pending(view, replay))
     with checks.check("blobs") as found:
         _require(done, replay)
         found.append(_check_blobs(view, replay))
@@ -146,24 +149,23 @@ def _require(done: bool, replay: Replay) -> None:
         raise _NotChecked(f"the replay stopped after block {replay.height}")
 
 
-def _check_cosignatures(view: View, genesis: Genesis) -> str:
-    """Every signature held is a validator's over this store's own checkpoint; complete is what has a quorum."""
-    members = {member.id: member for member in genesis.validator_members()}
+def _check_cosignatures(view: View, rosters: Rosters) -> str:
+    """Every signature held is a validator's of that epoch over this store's own checkpoint; complete has a quorum."""
     held: dict[int, int] = {}
     for stored_key, _ in view.items(view.tables.cosignatures):
         size, member_id = number(stored_key), stored_key[8:].decode()
         held[size] = held.get(size, 0) + 1
         if held[size] > 1:
             continue
-        checkpoint = _own_checkpoint(view, size)
+        checkpoint, roster = _own_checkpoint(view, size), rosters.of_size(size)
         for signer, log, cosignature in view.cosignatures(size):
-            member = members.get(signer)
-            if member is None:
+            member = roster.member(signer)
+            if member is None or not member.validator:
                 raise Contradiction(f"cosignature of {member_id} at size {size}", "is of no validator")
-            check_note_signature(checkpoint.body(), log, log_key(genesis.origin, member.keys.log))
-            check_cosignature(checkpoint, cosignature, cosigner_key(genesis.origin, signer, member.keys.cosign))
+            check_note_signature(checkpoint.body(), log, log_key(rosters.origin, member.keys.log))
+            check_cosignature(checkpoint, cosignature, cosigner_key(rosters.origin, signer, member.keys.cosign))
     complete = [number(stored_key) for stored_key, _ in view.items(view.tables.complete)]
-    quorate = sorted(size for size, count in held.items() if count >= genesis.quorum)
+    quorate = sorted(size for size, count in held.items() if count >= rosters.of_size(size).quorum)
     if complete != quorate:
         odd = sorted(set(complete) ^ set(quorate))[0]
         raise Contradiction(f"checkpoint of size {odd}", "is marked complete without a quorum, or has one unmarked")
@@ -187,26 +189,31 @@ def _check_watermark(view: View) -> str:
     return f"size {size}"
 
 
-def _check_pending(view: View, genesis: Genesis, replay: Replay) -> str:
-    """Payloads are numbered without gaps; pending are just those in no block, and valid."""
+def _check_pending(view: View, replay: Replay) -> str:
+    """Payloads are numbered without gaps but for those dropped; pending are just those in no block, and valid."""
     count = view.counters().payloads
     waiting = dict(view.items(view.tables.pending))
-    seen = 0
-    for at, (stored_key, data) in enumerate(view.items(view.tables.payloads)):
-        if number(stored_key) != at:
-            raise Contradiction(f"payload {at}", "is missing")
-        seen += 1
+    dropped = {} if view.tables.dropped is None else dict(view.items(view.tables.dropped))
+    for stored_key, epoch in dropped.items():
+        if replay.was_ordered(number(stored_key)) or number(epoch) >= replay.rosters.epoch:
+            raise Contradiction(f"payload {number(stored_key)}", "was dropped before its epoch ended, or is in a block")
+    seen, next_at = 0, 0
+    for stored_key, data in view.items(view.tables.payloads):
+        at = number(stored_key)
+        if not all(key(gone) in dropped for gone in range(next_at, at)):
+            raise Contradiction(f"payload {next_at}", "is missing")
+        seen, next_at = seen + 1, at + 1
         digest = waiting.pop(stored_key, None)
         if (digest is None) != replay.was_ordered(at):
             raise Contradiction(f"payload {at}", "is in a block and pending, or in neither")
         if digest is not None:
             payload = parse_payload(data)
-            check_payload(payload, genesis.committee(), verify_strict)
+            check_payload(payload, replay.rosters.of_payload(payload).committee(), verify_strict)
             if payload.digest != digest or view.payload_number(digest) != at:
                 raise Contradiction(f"payload {at}", "is not the one its digest names")
-    if waiting or seen != count or view.entries_in(view.tables.payload_numbers) != count:
-        raise Contradiction("payloads", f"{seen} are there, {count} were stored")
-    return f"{seen - replay.payloads} of {seen} payloads"
+    if waiting or seen + len(dropped) != count or view.entries_in(view.tables.payload_numbers) != seen:
+        raise Contradiction("payloads", f"{seen} are there and {len(dropped)} dropped, {count} were stored")
+    return f"{seen - replay.payloads} of {seen} payloads, {len(dropped)} dropped"
 
 
 def _check_misbehaviour(view: View, genesis: Genesis) -> str:

@@ -75,9 +75,10 @@ class Commitment:
         if grown != frontier:
             raise StoreMisused(self._path, f"a commit whose frontier is not that of its {grown.size} leaves")
         self._append(self._tables.hashes, hashes)
-        self._txn.put(
-            key(self._counters.height), commit.finalization.encode(), append=True, db=self._tables.finalizations
-        )  # fmt: skip
+        if not commit.proof:  # a boundary that is final by a descendant has none of its own
+            self._txn.put(
+                key(self._counters.height), commit.finalization.encode(), append=True, db=self._tables.finalizations
+            )  # fmt: skip
         state, run = self._write_index()
         self._txn.put(schema.META_COUNTERS, self._counters.encode(), db=self._tables.meta)
         self._txn.put(schema.META_FRONTIER, frontier.encode(), db=self._tables.meta)
@@ -91,8 +92,10 @@ class Commitment:
             if (block.height, block.parent) != (parent.height + 1, parent.digest):
                 raise StoreMisused(self._path, f"block {block.height}, which does not follow block {parent.height}")
             parent = block
-        vote = commit.finalization.vote
-        if (vote.kind, vote.block) != (VoteKind.FINALIZE, parent.digest):
+        if commit.proof and not commit.ends_epoch:
+            raise StoreMisused(self._path, f"headers that prove block {parent.height}, which ends no epoch")
+        vote, last = commit.finalization.vote, (commit.proof or commit.blocks)[-1]
+        if (vote.kind, vote.block) != (VoteKind.FINALIZE, last.digest):
             raise StoreMisused(self._path, f"a certificate that does not finalize block {parent.height}")
 
     def _write_entries(self, block: Block, applied: Applied) -> None:

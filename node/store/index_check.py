@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from node.store.records import Rows, as_keys, rows_from
-from node.store.replay import Contradiction
+from node.store.replay_epochs import Contradiction
 from node.store.tally import RowTally
 from node.store.view import View
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,13 +14,17 @@ import lmdb
 
 from consensus.errors import RequestError
 from consensus.types import Block, Certificate, Digest
+from ledger.apply import CountedVote
 from ledger.catalogue import Catalogue
 from ledger.checkpoint import Checkpoint, checkpoint_note
 from ledger.claim import read_claim_keys
+from ledger.epochs import EpochProof
 from ledger.genesis import Genesis
 from ledger.merkle import Frontier
-from node.store import misbehaviour, schema
-from node.store.environment import LIB_VERSION, MAP_BYTES_MAX, READERS_MAX, Database, raise_translated
+from ledger.roster import Roster
+from node.rosters import Rosters
+from node.store import epochs, misbehaviour, schema
+from node.store.environment import LIB_VERSION, MAP_BYTES_MAX, READERS_MAX, raise_translated
 from node.store.errors import StoreNotReady
 from node.store.records import KeyKind
 from node.store.schema import EntryRecord, Tables
@@ -95,8 +99,10 @@ class BlockProof:
 class ReadSnapshot:
     """The store at one moment."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, path: Path, genesis: Genesis) -> None:
         self._view = view
+        self._path = path
+        self._genesis = genesis
         self._counters = view.counters()
 
     @property
@@ -207,21 +213,37 @@ class ReadSnapshot:
             raise InvalidPage(page)
         return misbehaviour.page(self._view.txn, self._view.tables.misbehaviour, limit, page)
 
+    # ---- epochs ------------------------------------------------------------------------------------------------------
+
+    def rosters(self) -> Rosters:
+        """All epochs that have begun. Raises: StoreCorrupt."""
+        return epochs.read_rosters(self._view, self._path, self._genesis)
+
+    def epoch_proof(self, epoch: int) -> EpochProof | None:
+        """What proves that epoch's roster; None for epoch 0, which the genesis proves, and for one not begun here."""
+        return epochs.read_proof(self._view, self._path, epoch)
+
+    def next_roster(self) -> Roster | None:
+        """Of the next epoch, while a change has passed and no block has put it into force yet."""
+        return epochs.read_next(self._view, self._path)
+
+    def votes(self) -> tuple[CountedVote, ...]:
+        """On changes of the current epoch, by proposal and voter."""
+        return epochs.votes(self._view)
+
     # ---- chain -------------------------------------------------------------------------------------------------------
 
     def block_of(self, index: int) -> BlockProof | None:
         record = self._view.entry(index)
         if record is None:
             return None
-        last = self._view.finalized_at_or_after(record.height)
-        assert last is not None, "every commit ends with a block that has its own finalization"
-        finalization = self._view.finalization(last)
-        assert finalization is not None, "it was found a moment ago in the same snapshot"
+        found = epochs.finality(self._view, self._path, record.height)
+        assert found is not None, "every commit ends with a block that is proven final"
         return BlockProof(
             block=self._view.block(record.height),
             payload=bytes(self._view.payload(record.payload)),
-            headers=tuple(self._view.block(height) for height in range(record.height + 1, last + 1)),
-            finalization=finalization,
+            headers=found[0],
+            finalization=found[1],
         )
 
     # ---- inside ------------------------------------------------------------------------------------------------------
@@ -244,6 +266,16 @@ class ReadSnapshot:
         index = self._view.index_of_statement(digest)
         if index is not None:
             yield from ((index, position) for position in range(start[1], self._view.recorded(index).claims))
+
+
+_LATER: Final = {
+    "misbehaviour": schema.MISBEHAVIOUR,
+    "rosters": schema.ROSTERS,
+    "votes": schema.VOTES,
+    "dropped": schema.DROPPED,
+}
+"""Fields of Tables, and the databases that a store may lack until its writer is started again."""
+assert set(_LATER.values()) == set(schema.LATER_DATABASES)
 
 
 class StoreReader:
@@ -271,7 +303,7 @@ class StoreReader:
         Raises: StoreNotReady, SchemaTooNew, OtherConsortium, StoreCorrupt.
         """
         with self.view() as view:
-            yield ReadSnapshot(view)
+            yield ReadSnapshot(view, self._path, self._genesis)
 
     @contextmanager
     def view(self) -> Iterator[View]:
@@ -291,8 +323,8 @@ class StoreReader:
     def _begin(self) -> tuple[lmdb.Transaction, Tables]:
         with self._turn:
             env, tables = self._opened or self._open()
-            if tables.misbehaviour is None and self._active == 0:
-                tables.misbehaviour = _open_later(env, schema.MISBEHAVIOUR)
+            if self._active == 0:
+                _open_later(env, tables)
             while True:
                 try:
                     txn = env.begin(buffers=True)
@@ -328,12 +360,12 @@ class StoreReader:
         return self._opened
 
 
-def _open_later(env: lmdb.Environment, name: bytes) -> Database | None:
-    """A table that older writers do not make, once it is there. No transaction may be open in this process."""
-    try:
-        return env.open_db(name, create=False)
-    except (lmdb.NotFoundError, lmdb.MapResizedError):
-        return None
+def _open_later(env: lmdb.Environment, tables: Tables) -> None:
+    """Tables that older writers do not make, once they are there. No transaction may be open in this process."""
+    for field, name in _LATER.items():
+        if getattr(tables, field) is None:
+            with suppress(lmdb.NotFoundError, lmdb.MapResizedError):
+                setattr(tables, field, env.open_db(name, create=False))
 
 
 def _parse_page(page: bytes) -> tuple[int, int]:

@@ -19,24 +19,16 @@ from ledger.payload import (
     check_payload,
     parse_payload,
 )
-from ledger.roster import Roster
 from ledger.statement import Statement, check_statement, parse_statement
+from node.rosters import Rosters
 from node.store import schema
 from node.store.commitment import claim_marks, entry_record, entry_rows
 from node.store.index import RecentKeys
 from node.store.records import ONCE_KINDS_MAX, KeyKind, RowBatch, distinct, row_key, sort_rows
+from node.store.replay_epochs import Contradiction, ReplayedEpochs
 from node.store.schema import Counters, key
 from node.store.tally import RowKeys, RowTally
 from node.store.view import View, catalogue_key, client_ref_key
-
-
-class Contradiction(Exception):
-    """Something stored is not what it should be. what: the record. reason: one clause."""
-
-    def __init__(self, what: str, reason: str) -> None:
-        super().__init__(f"{what} {reason}")
-        self.what = what
-        self.reason = reason
 
 
 class Replay:
@@ -44,10 +36,9 @@ class Replay:
 
     def __init__(self, view: View, genesis: Genesis) -> None:
         self._view = view
-        self._genesis = genesis
-        self._committee = genesis.committee()
-        self._parent = genesis_block(self._committee)
-        self._ordered = bytearray(view.entries_in(view.tables.payloads))
+        self._epochs = ReplayedEpochs(view, genesis)
+        self._parent = genesis_block(genesis.committee())
+        self._ordered = bytearray(view.counters().payloads)
         self.height = 0
         self.size = 0
         self.claims = 0
@@ -72,6 +63,11 @@ class Replay:
         state = view.index_state()
         self._recent.add(state.sweep, list(view.tables.index.unfolded(view.txn, state)), ONCE_KINDS_MAX)
 
+    @property
+    def rosters(self) -> Rosters:
+        """As far as the replay has come."""
+        return self._epochs.rosters
+
     def was_ordered(self, payload: int) -> bool:
         return bool(self._ordered[payload])
 
@@ -82,13 +78,14 @@ class Replay:
         self._check_finalization(block)
         payloads = [self._payload(block, digest) for digest in block.payloads]
         applied = apply_block(
-            _Earlier(self._view, self.size, self._recent, self._genesis.roster),
+            _Earlier(self._view, self.size, self._recent, self._epochs),
             height,
             block.timestamp_ms,
             [(payload.digest, statements) for _, payload, statements in payloads],
             _Bodies(self._view, self.blobs, [s for _, _, statements in payloads for s in statements]),
         )
         self._compare(block, applied, list(_places(payloads)))
+        self._epochs.applied(block, applied, self.size)
         self._parent = block
         self.height = height
 
@@ -102,8 +99,9 @@ class Replay:
         )  # fmt: skip
         self._same("counters", counters.encode(), expected.encode())
         self._same("frontier", view.meta(schema.META_FRONTIER), self.frontier.encode())
-        if view.finalization(self.height) is None and self.height:
+        if view.finalization(self.height) is None and self.height > self._epochs.rosters.starts[-1].height:
             raise Contradiction(f"block {self.height}", "is the last and has no finalization of its own")
+        self._epochs.check_end()
         for name, database, count in (
             ("blocks", tables.blocks, self.height + 1),
             ("finalizations", tables.finalizations, self.finalizations),
@@ -120,13 +118,14 @@ class Replay:
 
     def _check_header(self, block: Block, height: int) -> None:
         parent = self._parent
-        if (block.consortium, block.epoch) != (self._genesis.digest, self._committee.epoch):
+        committee = self._epochs.rosters.current.committee()
+        if (block.consortium, block.epoch) != (committee.consortium, committee.epoch):
             raise Contradiction(f"block {height}", "is of another consortium or epoch")
         if (block.height, block.parent, block.parent_view) != (height, parent.digest, parent.view):
             raise Contradiction(f"block {height}", f"does not follow block {height - 1}")
         if block.timestamp_ms <= parent.timestamp_ms or block.view <= parent.view:
             raise Contradiction(f"block {height}", "is not later than its parent")
-        if block.proposer != self._committee.leader(block.view):
+        if block.proposer != committee.leader(block.view):
             raise Contradiction(f"block {height}", f"was not proposed by the leader of view {block.view}")
 
     def _check_finalization(self, block: Block) -> None:
@@ -137,7 +136,7 @@ class Replay:
         named = (vote.kind, vote.view, vote.height, vote.block)
         if named != (VoteKind.FINALIZE, block.view, block.height, block.digest):
             raise Contradiction(f"finalization of block {block.height}", "names something else")
-        check_certificate(certificate, self._committee, verify_strict)
+        check_certificate(certificate, self._epochs.rosters.current.committee(), verify_strict)
         self.finalizations += 1
 
     def _payload(self, block: Block, digest: Digest) -> tuple[int, Payload, tuple[Statement, ...]]:
@@ -147,10 +146,10 @@ class Replay:
         payload = parse_payload(bytes(self._view.payload(number)))
         if payload.digest != digest:
             raise Contradiction(f"payload {number}", f"is {payload.digest.hex()}, not {digest.hex()}")
-        check_payload(payload, self._committee, verify_strict)
+        check_payload(payload, self._epochs.rosters.current.committee(), verify_strict)
         statements = tuple(parse_statement(raw) for raw in payload.statements)
         for statement in statements:
-            check_statement(statement, self._genesis.roster)
+            check_statement(statement, self._epochs.rosters.current)
         self.payloads += not self._ordered[number]
         self._ordered[number] = 1
         return number, payload, statements
@@ -209,14 +208,15 @@ class _Earlier:
     then the entries differ from those stored.
     """
 
-    def __init__(self, view: View, size: int, recent: RecentKeys, roster: Roster) -> None:
+    def __init__(self, view: View, size: int, recent: RecentKeys, epochs: ReplayedEpochs) -> None:
         self._view = view
         self._recent = recent
+        self._epochs = epochs
         self.size = size
-        self.roster = roster
+        self.roster = epochs.roster
 
-    def voters_for(self, proposal: Digest) -> frozenset[str]:  # noqa: ARG002  the store keeps no votes yet
-        return frozenset()
+    def voters_for(self, proposal: Digest) -> frozenset[str]:
+        return self._epochs.voters_for(proposal)
 
     def index_of_statement(self, digest: Digest) -> int | None:
         runs = self._recent.may_hold(row_key(KeyKind.STATEMENT, digest))

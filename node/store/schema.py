@@ -50,12 +50,18 @@ COMPLETE: Final = b"complete"
 """size -> empty: checkpoints cosigned by a quorum."""
 MISBEHAVIOUR: Final = b"misbehaviour"
 """epoch, validator, view -> evidence, as `ledger.misbehaviour` encodes it."""
+ROSTERS: Final = b"rosters"
+"""epoch, from 1 up -> what proves its roster under the one before, as `ledger.epochs.EpochProof` encodes it."""
+VOTES: Final = b"governance_votes"
+"""proposal, member id -> u64 leaf index of the vote. Of the current epoch only: votes lapse with it."""
+DROPPED: Final = b"dropped_payloads"
+"""payload number -> u64 epoch, of payloads that no block ordered before their epoch ended."""
 
 DATABASES: Final = (
     META, BLOCKS, FINALIZATIONS, BOUNDARIES, PAYLOADS, PAYLOAD_NUMBERS, PENDING, BLOBS, UPLOADS, ENTRIES, MARKS,
     RECEIPTS, HASHES, INDEX_TABLE, INDEX_RUNS, INDEX_HEADS, COSIGNATURES, COMPLETE,
 )  # fmt: skip
-LATER_DATABASES: Final = (MISBEHAVIOUR,)
+LATER_DATABASES: Final = (MISBEHAVIOUR, ROSTERS, VOTES, DROPPED)
 """Added since SCHEMA was fixed: a store without them is whole, and the writer makes them when it opens it."""
 
 META_SCHEMA: Final = b"schema"
@@ -64,6 +70,8 @@ META_COUNTERS: Final = b"counters"
 META_FRONTIER: Final = b"frontier"
 META_INDEX: Final = b"index"
 META_COSIGNED: Final = b"cosigned"
+META_NEXT_ROSTER: Final = b"next_roster"
+"""While a change has passed and no block has put it into force: the roster it made."""
 
 MARK_CLAIMS: Final = 16
 """Every how many claims of a catalogue an offset is kept: the claims between are walked over."""
@@ -113,8 +121,11 @@ class Tables:
         self.hashes = databases[HASHES]
         self.cosignatures = databases[COSIGNATURES]
         self.complete = databases[COMPLETE]
+        # None where a reader found a store whose writer is older than the table.
         self.misbehaviour = databases.get(MISBEHAVIOUR)
-        """None where a reader found a store whose writer is older than the table."""
+        self.rosters = databases.get(ROSTERS)
+        self.votes = databases.get(VOTES)
+        self.dropped = databases.get(DROPPED)
         self.index = Index(databases[INDEX_TABLE], databases[INDEX_RUNS], databases[INDEX_HEADS])
 
 
@@ -177,4 +188,4 @@ class EntryRecord:
 
     @property
     def catalogue(self) -> bool:
-        return self.claim_length == 0
+        return self.claim_length == 0 and self.claims > 0

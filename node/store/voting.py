@@ -14,7 +14,7 @@ import lmdb
 
 from consensus.errors import MalformedMessage
 from consensus.events import Persist, Restored
-from consensus.types import Block, Certificate, Digest, Epoch, Height, View, Vote, VoteKind
+from consensus.types import ZERO_DIGEST, Block, Certificate, Digest, Epoch, Height, View, Vote, VoteKind
 from node.store.environment import Database, WriterEnvironment
 from node.store.errors import Equivocation, SchemaTooNew, StoreCorrupt, StoreMisused, VotingStateMissing
 
@@ -23,15 +23,18 @@ PRUNE_VIEWS_MIN: Final = 32
 
 _META, _VOTES, _BLOCKS, _CERTIFICATES = b"meta", b"votes", b"blocks", b"certificates"
 _SCHEMA_KEY, _GENERATION_KEY, _FLOOR_KEY, _TRUSTED_KEY = b"schema", b"generation", b"floor", b"trusted"
+_EPOCH_KEY = b"epoch"
+"""Absent in epoch 0."""
 _U64 = struct.Struct(">Q")
 _VOTE_KEY = struct.Struct(">QB")
-"""view, kind: at most one vote each. Views never repeat across epochs, so the epoch is in the value."""
+"""view, kind: at most one vote each in an epoch, and no vote of an epoch stays when the next one begins."""
 _VOTE_VALUE = struct.Struct(">QQ32s")
 """epoch, height, block."""
 
 
 class VotingStore:
-    """Invariants: (1) what `persist` returned from is on disk; (2) no two votes on disk contradict each other."""
+    """Invariants: (1) what `persist` returned from is on disk; (2) no two votes on disk contradict each other; (3) all
+    on disk is of one epoch, and nothing of an earlier one is ever written again."""
 
     def __init__(self, environment: WriterEnvironment) -> None:
         self._env = environment
@@ -42,6 +45,8 @@ class VotingStore:
         with environment.read() as txn:
             self._floor = self._number(txn, _FLOOR_KEY)
             """Last view that was pruned."""
+            epoch = txn.get(_EPOCH_KEY, db=self._meta)
+            self._epoch = Epoch(0 if epoch is None else int.from_bytes(epoch, "big"))
 
     @classmethod
     def create(cls, path: Path, *, trusted: bool = True) -> None:
@@ -107,11 +112,33 @@ class VotingStore:
 
         self._env.write(work)
 
+    @property
+    def epoch(self) -> Epoch:
+        """Of the votes that may be kept here."""
+        return self._epoch
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        """Forgets the epochs before `epoch`, whose last block is final, and refuses votes of theirs from now on.
+
+        Views go on counting from that block's, so that a vote above it in the old epoch may have the view of one in
+        the new epoch; they say nothing about each other. Never goes back: an earlier epoch is ignored.
+        """
+        if epoch <= self._epoch:
+            return
+
+        def work(txn: lmdb.Transaction) -> None:
+            txn.put(_EPOCH_KEY, _U64.pack(epoch), db=self._meta)
+            for database in (self._votes, self._blocks, self._certificates):
+                txn.drop(database, delete=False)
+
+        self._env.write(work)
+        self._epoch = epoch
+
     def persist(self, state: Persist) -> None:
         """Writes votes, blocks and certificates durably; what is there already is left as it is.
 
-        Raises: Equivocation, with nothing written, where a vote contradicts one on disk or in `state`, or stands in a
-        view that was pruned, where nobody can tell any more.
+        Raises: Equivocation, with nothing written, where a vote contradicts one on disk or in `state`, is of another
+        epoch, or stands in a view that was pruned, where nobody can tell any more.
         """
 
         def work(txn: lmdb.Transaction) -> None:
@@ -144,19 +171,30 @@ class VotingStore:
         self._env.write(work)
         self._floor = view
 
-    def load(self, head: Block, finalization: Certificate | None) -> Restored:
-        """What is kept above `head`'s view, ascending by view. Raises: StoreCorrupt."""
+    def load(
+        self, head: Block, finalization: Certificate | None, *, epoch: Epoch | None = None,
+        next_committee: Digest = ZERO_DIGEST,
+    ) -> Restored:  # fmt: skip
+        """What is kept above `head`'s view, ascending by view. Raises: StoreCorrupt.
+
+        epoch: to go on in; `head`'s, unless that is the last block of the one before. next_committee: see `Restored`.
+        """
+        epoch = head.epoch if epoch is None else epoch
         above = _U64.pack(head.view + 1)
         with self._env.read() as txn:
             try:
+                votes = [_decode_vote(key, value) for key, value in _from(txn, self._votes, above)]
+                blocks = [Block.decode(value) for _, value in _from(txn, self._blocks, above)]
+                certificates = [Certificate.decode(value) for _, value in _from(txn, self._certificates, above)]
                 return Restored(
                     head=head,
                     finalization=finalization,
                     # A chain older than what this node pruned was restored: it has voted above that head before.
-                    trusted=self._number(txn, _TRUSTED_KEY) == 1 and self._floor <= head.view,
-                    votes=tuple(_decode_vote(key, value) for key, value in _from(txn, self._votes, above)),
-                    blocks=tuple(Block.decode(value) for _, value in _from(txn, self._blocks, above)),
-                    certificates=tuple(Certificate.decode(value) for _, value in _from(txn, self._certificates, above)),
+                    trusted=self._number(txn, _TRUSTED_KEY) == 1 and self._floor <= head.view and self._epoch <= epoch,
+                    votes=tuple(vote for vote in votes if vote.epoch == epoch),
+                    blocks=tuple(block for block in blocks if block.epoch == epoch),
+                    certificates=tuple(one for one in certificates if one.vote.epoch == epoch),
+                    next_committee=next_committee,
                 )
             except (MalformedMessage, struct.error, ValueError) as error:
                 raise StoreCorrupt(self._env.path, "voting state", str(error)) from error
@@ -174,6 +212,8 @@ class VotingStore:
             return
         if stored is not None:
             raise Equivocation(self._env.path, _words(_decode_vote(key, bytes(stored))), _words(vote))
+        if vote.epoch != self._epoch:
+            raise Equivocation(self._env.path, f"the beginning of epoch {self._epoch}", _words(vote))
         if self._floor >= vote.view:
             raise Equivocation(self._env.path, f"finalized view {self._floor}", _words(vote))
         other = {VoteKind.NULLIFY: VoteKind.FINALIZE, VoteKind.FINALIZE: VoteKind.NULLIFY}.get(vote.kind)

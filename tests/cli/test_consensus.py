@@ -12,6 +12,7 @@ from cli.consensus import State, diagnose
 from cli.output import Exit
 from consensus.types import Digest
 from node.disk import Disk
+from node.rosters import Rosters
 from node.rpc.answers import NodeStatus
 from node.rpc.submit import SubmitServer
 from node.rpc.types import NodeLive, PeerLive
@@ -264,7 +265,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def running(reader: ReaderProcess, said: NodeLive) -> SubmitServer:
-    return SubmitServer(socket=reader.folder / "submit.sock", genesis=GENESIS, intake=Saying(said))
+    return SubmitServer(socket=reader.folder / "submit.sock", rosters=Rosters(GENESIS), intake=Saying(said))
 
 
 def ask(stretto: Stretto, reader: ReaderProcess, *more: str) -> Any:

@@ -13,6 +13,7 @@ from blake3 import blake3
 from catalog.submission import Submission
 from cli.output import Exit
 from ledger.claim import Claim, Media, Subject
+from node.rosters import Rosters
 from node.rpc.submit import SubmitServer
 from node.rpc.types import Refusal, SubmissionResult, SubmissionState
 from tests.cli.commands import Stretto
@@ -47,7 +48,7 @@ class Court:
         self.node = ("--node", self.reader.address)
 
     def running(self, intake: HeldIntake) -> SubmitServer:
-        return SubmitServer(socket=self.reader.folder / "submit.sock", genesis=GENESIS, intake=intake)
+        return SubmitServer(socket=self.reader.folder / "submit.sock", rosters=Rosters(GENESIS), intake=intake)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from node.acquire import (
     Acquirer,
 )
 from node.network.values import NotConnected
+from node.rosters import Rosters
 from node.store.chain import ChainStore
 from node.validation import HeldPayload
 from node.wire import Fetch, decode_fetch, encode_contents
@@ -94,7 +95,7 @@ class Desk:
         self.rejected: Counter[str] = Counter()
         self.errors: list[PeerError] = []
         self.acquirer = Acquirer(
-            genesis=GENESIS,
+            rosters=Rosters(GENESIS),
             store=store,
             network=self.peers,
             nursery=nursery,

@@ -6,22 +6,20 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consensus.engine import Engine
-from consensus.events import Restored
-from consensus.types import Digest, ValidatorIndex
-from ledger.ed25519 import verify_strict
+from consensus.types import Digest
 from ledger.genesis import Genesis
 from node.ceremony import CONFIG
 from node.config import NodeConfig, load_config
+from node.cores import make_core
 from node.keys import KEY_NAMES, write_private_key
 from node.loop import Loop
 from node.rpc.types import SubmissionResult, SubmissionState
-from node.signer import Signer
+from node.signer import KeyRing, Signer
 from node.start import open_voting
 from node.store.chain import ChainStore
 from node.store.voting import VotingStore
@@ -62,9 +60,10 @@ def _template() -> tempfile.TemporaryDirectory[str]:
 
 
 def make_signer(config: NodeConfig, genesis: Genesis = GENESIS) -> Signer:
-    member = genesis.member(config.member)
-    assert member is not None
-    return Signer(config, genesis, member)
+    """Of epoch 0."""
+    signer = KeyRing(config).signer(genesis.roster)
+    assert signer is not None
+    return signer
 
 
 class FakeClock:
@@ -144,16 +143,16 @@ class Bench:
         self.fetched: list[tuple[tuple[Digest, ...], tuple[str, ...]]] = []
         self.published: list[bytes] = []
         self._stack = ExitStack()
-        self.signer = make_signer(config, genesis)
+        self.keys = KeyRing(config)
         self.store = self._stack.enter_context(store.open(config.chain_path, genesis))
         self.voting, self.restored = self._stack.enter_context(open_voting(config.voting_path, self.store))
         self.generation = self.voting.next_boot_generation()
         self.loop = Loop(
-            genesis=genesis,
             store=self.store,
             voting=self.voting,
-            engine=make_engine(self.signer.index, self.restored, genesis),
-            signer=self.signer,
+            restored=self.restored,
+            keys=self.keys,
+            make_core=partial(make_core, seed=bytes(32)),  # every run is the same
             outbox=self.said,
             clock=self.clock,  # type: ignore[arg-type]  two methods are all there is to a clock
             boot_generation=self.generation,
@@ -163,15 +162,17 @@ class Bench:
             hear_first=hear_first,
         )
 
+    @property
+    def signer(self) -> Signer:
+        """Of the current epoch, where this node has a seat in it."""
+        assert self.loop.signer is not None
+        return self.loop.signer
+
     def _fetch(self, digests: Iterable[Digest], holders: Sequence[str]) -> None:
         self.fetched.append((tuple(digests), tuple(holders)))
 
     def close(self) -> None:
         self._stack.close()
-
-
-def make_engine(me: ValidatorIndex, restored: Restored, genesis: Genesis = GENESIS) -> Engine:
-    return Engine(committee=genesis.committee(), me=me, verify=verify_strict, restored=restored, seed=bytes(32))
 
 
 def key(member: str, purpose: str) -> Ed25519PrivateKey:

@@ -13,7 +13,8 @@ from node import ceremony as module
 from node.ceremony import FolderInUse, Founder, found
 from node.config import load_config
 from node.keys import KEY_NAMES, load_private_key, public_bytes
-from node.signer import Signer
+from node.rosters import Rosters
+from node.signer import KeyRing
 from node.start import check_members, load_genesis
 from node.store.voting import VotingStore
 
@@ -44,7 +45,10 @@ def test_every_founder_gets_a_folder_that_a_node_starts_from(tmp_path: Path) -> 
         assert dict(config.peers) == {other.id: other.listen for other in FOUNDERS if other != founder}
         own = load_genesis(config.genesis_path)
         assert own.raw == genesis.raw == (tmp_path / "new" / "consortium" / "genesis.json").read_bytes()
-        Signer(config, own, check_members(config, own))
+        keys = KeyRing(config)
+        assert keys.missing(own.roster) == ()
+        assert keys.signer(own.roster) is not None
+        check_members(config, Rosters(own), public_bytes(load_private_key(config.key_path("peer"))))
         with VotingStore.open(config.voting_path) as voting:
             assert voting.next_boot_generation() == 1
 

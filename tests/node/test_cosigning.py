@@ -60,9 +60,9 @@ class Court:
 
     def make(self) -> Cosigning:
         return Cosigning(
-            genesis=GENESIS,
+            rosters=self.store.rosters,
             store=self.store,
-            signer=self.node.signer,
+            keys=self.node.keys,
             broadcast=self._broadcast,
             reject=lambda sender, error: self.rejected.append((sender, error)),
             wall_ms=lambda: WALL_MS,

@@ -12,7 +12,7 @@ from consensus.types import Block, Certificate, Digest, Height, Signature, Valid
 from ledger.apply import Outcome, Reason
 from ledger.merkle import root
 from ledger.payload import Payload
-from node.execution import Executed, execute
+from node.execution import Execution, execute
 from node.store.chain import ChainStore
 from node.validation import HeldPayload, catalogues, check_statements, load_body
 from tests.ledger.builders import make_catalogue, make_claim
@@ -53,16 +53,16 @@ class Chain:
     def held(self, digests: Sequence[Digest]) -> Iterable[HeldPayload]:
         for digest in digests:
             payload = self.payloads[digest]
-            statements = check_statements(payload, GENESIS)
+            statements = check_statements(payload, GENESIS.roster)
             bodies = {s.digest: load_body(header, self.store.blob) for s, header in catalogues(statements)}
             yield HeldPayload(payload=payload, statements=statements, bodies=bodies)
 
-    def execute(self, *blocks: Block) -> Executed:
+    def execute(self, *blocks: Block) -> Execution:
         last = blocks[-1]
         vote = Vote(kind=VoteKind.FINALIZE, epoch=last.epoch, view=last.view, height=last.height, block=last.digest)
         signers = tuple(ValidatorIndex(i) for i in range(3))
         certificate = Certificate(vote=vote, signers=signers, signatures=(Signature(bytes(64)),) * 3)
-        return execute(Commit(blocks=blocks, finalization=certificate), self.store, GENESIS.origin, self.held)
+        return execute(Commit(blocks=blocks, finalization=certificate), self.store, self.held)
 
 
 @pytest.fixture

@@ -55,13 +55,13 @@ def test_node_that_heard_from_enough_votes_on_what_waited(alone: Bench) -> None:
 
 def test_what_was_said_before_the_greeting_is_known_before_the_first_vote(alone: Bench) -> None:
     seen: list[str] = []
-    step = alone.loop.engine.step
+    step = alone.loop.core.step
 
     def note(event: object) -> object:
         seen.append(type(event).__name__)
         return step(event)  # type: ignore[arg-type]
 
-    alone.loop.engine.step = note  # type: ignore[method-assign, assignment]
+    alone.loop.core.step = note  # type: ignore[method-assign, assignment]
     alone.loop.frame("label", encode(signed_vote("label", nullify(Epoch(0), View(1)))))
     assert seen == []
     for member in ("label", "society"):

@@ -40,8 +40,8 @@ def later(clock: MockClock, door: Door, seconds: float) -> None:
 
 def say(monkeypatch: pytest.MonkeyPatch, node: Bench, **changes: View) -> None:
     """From now on the engine stands there."""
-    said = replace(node.loop.engine.status(), **changes)  # type: ignore[arg-type]
-    monkeypatch.setattr(node.loop.engine, "status", lambda: said)
+    said = replace(node.loop.core.status(), **changes)  # type: ignore[arg-type]
+    monkeypatch.setattr(node.loop.core, "status", lambda: said)
 
 
 async def test_timers_and_quorum_are_those_of_the_genesis(door: Door) -> None:

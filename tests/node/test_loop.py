@@ -34,7 +34,8 @@ from consensus.types import (
 from ledger.note import NoteSignature
 from ledger.payload import parse_payload
 from node import loop as module
-from node.loop import REJECTIONS_LOGGED_PER_PEER, Clock
+from node.loop import Clock
+from node.rejections import REJECTIONS_LOGGED_PER_PEER
 from node.rpc.types import SubmissionState
 from node.store.errors import StoreFull
 from node.wire import Cosignature, CosignatureRequest, Hello, decode, encode
@@ -222,10 +223,10 @@ def test_vote_is_the_same_after_a_crash_between_writing_and_sending(tmp_path: Pa
     ids=["empty", "noise", "other consortium", "other's greeting", "bad signature", "epoch", "stranger"],
 )
 def test_bad_frame_is_counted_against_its_sender_and_changes_nothing(node: Bench, frame: bytes) -> None:
-    before = node.loop.engine.status()
+    before = node.loop.core.status()
     node.loop.frame("label", frame)
     assert dict(node.loop.rejected) == {"label": 1}
-    assert node.loop.engine.status() == before
+    assert node.loop.core.status() == before
 
 
 @given(frame=st.binary(max_size=120))
@@ -349,15 +350,15 @@ def test_doubt_ends_on_disk_only_with_the_commit_that_ends_it(town: Town, monkey
         town.run(lambda r=results: r.last.ends)
     court = town["court"]
     view = court.store.head().block.view
-    real = court.loop.engine.status
-    monkeypatch.setattr(court.loop.engine, "status", lambda: replace(real(), recovering=True))
+    real = court.loop.core.status
+    monkeypatch.setattr(court.loop.core, "status", lambda: replace(real(), recovering=True))
     court.loop.step(Connected(peer=ValidatorIndex(0)))
     assert not trusted_on_disk(court)
     ended = replace(real(), recovering=False, finalized_view=View(view + 1))
-    monkeypatch.setattr(court.loop.engine, "status", lambda: ended)
+    monkeypatch.setattr(court.loop.core, "status", lambda: ended)
     court.loop.step(Connected(peer=ValidatorIndex(0)))
     assert not trusted_on_disk(court)
-    monkeypatch.setattr(court.loop.engine, "status", lambda: replace(ended, finalized_view=view))
+    monkeypatch.setattr(court.loop.core, "status", lambda: replace(ended, finalized_view=view))
     court.loop.step(Connected(peer=ValidatorIndex(0)))
     assert trusted_on_disk(court)
 
@@ -367,7 +368,7 @@ def test_vote_in_our_own_name_is_an_error_of_this_nodes_operator(node: Bench, ca
     node.loop.frame("label", encode(signed_vote("court", nullify(Epoch(0), View(5)))))
     (record,) = [r for r in caplog.records if "own key" in r.getMessage()]
     assert record.levelno == logging.ERROR
-    assert node.loop.engine.status().recovering
+    assert node.loop.core.status().recovering
     assert not trusted_on_disk(node)
     assert "label" not in node.loop.rejected, "who passed it on did well"
 

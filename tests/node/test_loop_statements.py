@@ -10,10 +10,9 @@ from consensus.events import PayloadsHeld
 from consensus.messages import Chain
 from consensus.types import (
     Height,
-    ValidatorIndex,
 )
 from ledger.payload import parse_payload
-from node import loop as module
+from node import courier
 from node.mempool import Overloaded
 from node.rpc.types import SubmissionState
 from node.submissions import WAITERS_PER_STATEMENT_MAX
@@ -128,7 +127,7 @@ def held(number: int, *, author: int = 0, size: int = 0) -> HeldPayload:
         author=author,
         sequence=number + 1,
     )
-    return HeldPayload(payload=payload, statements=check_statements(payload, GENESIS))
+    return HeldPayload(payload=payload, statements=check_statements(payload, GENESIS.roster))
 
 
 def test_payload_held_twice_is_counted_once(node: Bench) -> None:
@@ -190,7 +189,7 @@ def test_payload_that_a_leader_orders_again_records_nothing_twice(town: Town) ->
     town.run(lambda: town.is_complete(1))
     digest = parse_payload(town["court"].said.payloads[0]).digest
     court = town["court"].loop
-    court.engine._state.payloads._settled.clear()
+    court.core._state.payloads._settled.clear()
     court.step(PayloadsHeld(digests=(digest,), order=True))
     height = town["court"].store.head().block.height
     town.run(for_ms=5_000)
@@ -246,17 +245,17 @@ def test_peer_that_lags_gets_the_chain_in_frames_that_fit(town: Town, monkeypatc
     whole = court.store.blocks_from(1, 64)
     assert whole is not None
     assert len(whole.blocks) == height
-    monkeypatch.setattr(module, "CHAIN_BYTES_MAX", len(encode(whole)) // 2)
+    monkeypatch.setattr(courier, "CHAIN_BYTES_MAX", len(encode(whole)) // 2)
     court.said.consensus.clear()
-    court.loop._send_chain(module.SendChain(to=ValidatorIndex(3), from_height=Height(1)))
+    court.loop.courier.send_chain("platform", Height(1))
     ((to, frame),) = court.said.consensus
     chain = decode(frame)
     assert isinstance(chain, Chain)
     assert to == "platform"
-    assert len(frame) <= module.CHAIN_BYTES_MAX
+    assert len(frame) <= courier.CHAIN_BYTES_MAX
     assert chain.blocks[0].height == 1
     court.said.consensus.clear()
-    court.loop._send_chain(module.SendChain(to=ValidatorIndex(3), from_height=Height(height + 1)))
+    court.loop.courier.send_chain("platform", Height(height + 1))
     assert court.said.consensus == [], "what is not there is not answered"
 
 
@@ -270,7 +269,7 @@ def test_more_blocks_in_a_row_than_usual_are_sent_where_only_the_last_has_a_fina
     whole = court.store.blocks_from(1, 64)
     monkeypatch.setattr(court.store, "blocks_from", lambda _height, limit: whole if limit > 64 else None)
     court.said.consensus.clear()
-    court.loop._send_chain(module.SendChain(to=ValidatorIndex(3), from_height=Height(1)))
+    court.loop.courier.send_chain("platform", Height(1))
     assert [decode(frame) for _, frame in court.said.consensus] == [whole]
 
 

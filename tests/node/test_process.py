@@ -32,13 +32,14 @@ from node.reader_process import (
     _run_reader,
     reader_process,
 )
-from node.signer import KeyNotInGenesis, Signer
-from node.start import GenesisUnreadable, UnknownPeer, UnknownSelf, check_members, load_genesis, open_voting
+from node.rosters import Rosters
+from node.signer import KeyRing, Signer
+from node.start import GenesisUnreadable, UnknownSelf, check_members, load_genesis, open_voting
 from node.store.chain import ChainStore
 from node.store.errors import StoreFull
 from node.wire import Fetch, decode_contents, encode_fetch
-from tests.ledger.builders import make_consortium, make_member
-from tests.node.nodes import GENESIS, make_folder, make_signer
+from tests.ledger.builders import make_consortium, make_member, public_key
+from tests.node.nodes import GENESIS, MEMBERS, make_folder, make_signer
 
 # ---- what it starts with ---------------------------------------------------------------------------------------------
 
@@ -64,34 +65,47 @@ def changed(config_path: Path, old: str, new: str) -> Path:
     return config_path
 
 
-def test_members_of_the_configuration_are_checked_against_the_genesis(tmp_path: Path) -> None:
+def test_members_of_the_configuration_are_checked_against_the_roster(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = make_folder(tmp_path / "court", "court")
-    assert check_members(config, GENESIS).id == "court"
+    own = public_key("court", "peer")
+    check_members(config, Rosters(GENESIS), own)
+    assert not caplog.records
     path = changed(config.directory / "config.toml", "society =", "scoiety =")
-    with pytest.raises(UnknownPeer, match=r"peers\.scoiety: expected one of .*society"):
-        check_members(load_config(path), GENESIS)
+    check_members(load_config(path), Rosters(GENESIS), own)
+    assert "peers.scoiety: no member of epoch 0" in caplog.text, "it may be admitted yet, or is misspelt"
     changed(path, "scoiety =", "society =")
     changed(path, 'member = "court"', 'member = "curt"')
-    with pytest.raises(UnknownSelf, match="curt"):
-        check_members(load_config(path), GENESIS)
+    with pytest.raises(UnknownSelf, match=r"'court'.*got 'curt'"):
+        check_members(load_config(path), Rosters(GENESIS), own)
 
 
-def test_observer_runs_no_validator(tmp_path: Path) -> None:
+def test_member_without_a_seat_and_one_not_admitted_yet_have_no_signer(tmp_path: Path) -> None:
     observer = make_member("court", Role.COURT, validator=False)
-    members = [*(make_member(m, Role.LABEL) for m in ("label", "society", "platform", "fifth")), observer]
-    genesis = make_consortium(members).genesis
-    with pytest.raises(UnknownSelf):
-        check_members(make_folder(tmp_path / "court", "court"), genesis)
+    four = [make_member(m, Role.LABEL) for m in ("label", "society", "platform", "fifth")]
+    config = make_folder(tmp_path / "court", "court")
+    for members in ([*four, observer], four):
+        genesis = make_consortium(members).genesis
+        check_members(config, Rosters(genesis), public_key("court", "peer"))
+        assert KeyRing(config).signer(genesis.roster) is None
+        assert KeyRing(config).missing(genesis.roster) == ()
 
 
 @pytest.mark.parametrize("name", ["consensus", "log", "cosign"])
-def test_key_that_is_not_the_members_in_the_genesis_is_refused(tmp_path: Path, name: str) -> None:
+def test_who_lacks_a_key_of_its_seat_does_not_sign_until_it_has_it(tmp_path: Path, name: str) -> None:
     config = make_folder(tmp_path / "court", "court")
     other = make_folder(tmp_path / "label", "label")
+    right = config.key_path(name).read_bytes()
     config.key_path(name).write_bytes(other.key_path(name).read_bytes())
-    with pytest.raises(KeyNotInGenesis, match=f"keys/{name}.pem") as caught:
-        make_signer(config)
-    assert (caught.value.member, caught.value.name) == ("court", name)
+    assert KeyRing(config).missing(GENESIS.roster) == (name,)
+    assert KeyRing(config).signer(GENESIS.roster) is None
+    waiting = config.key_path(f"{name}.next")
+    waiting.write_bytes(right)
+    waiting.chmod(0o600)
+    assert KeyRing(config).signer(GENESIS.roster) is not None, "the next key is the one that the roster names"
+    config.key_path(name).unlink()
+    assert KeyRing(config).signer(GENESIS.roster) is not None, "a machine may have the next key only"
 
 
 def test_signer_shows_no_key(tmp_path: Path) -> None:
@@ -197,16 +211,19 @@ async def test_malformed_fetch_is_counted_and_answered_with_nothing(tmp_path: Pa
 def test_outbox_puts_each_kind_on_its_stream() -> None:
     seen: list[tuple[object, ...]] = []
     network = SimpleNamespace(
-        send=lambda *given: seen.append(given), broadcast=lambda *given: seen.append(("*", *given))
+        send=lambda *given: seen.append(given),
+        broadcast=lambda cls, frame, among=lambda _: True: seen.append(
+            (*[m for m in (*MEMBERS, "observer") if among(m)], cls, frame)
+        ),
     )
-    outbox = NetworkOutbox(network)  # type: ignore[arg-type]
+    outbox = NetworkOutbox(network, Rosters(GENESIS))  # type: ignore[arg-type]
     outbox.send_consensus("label", b"a")
     outbox.broadcast_consensus(b"b")
     outbox.broadcast_payload(b"c")
     assert seen == [
         ("label", StreamClass.CONSENSUS, b"a"),
-        ("*", StreamClass.CONSENSUS, b"b"),
-        ("*", StreamClass.PAYLOAD, b"c"),
+        (*MEMBERS, StreamClass.CONSENSUS, b"b"),
+        (*MEMBERS, "observer", StreamClass.PAYLOAD, b"c"),
     ]
 
 

@@ -171,13 +171,13 @@ def test_node_without_its_voting_state_follows_and_votes_again_later(town: Town)
     for file in town.configs["platform"].voting_path.iterdir():
         file.unlink()
     returned = town.start("platform")
-    assert returned.loop.engine.status().recovering
+    assert returned.loop.core.status().recovering
     for number in range(1, 12):
         results = town.submit("court", statement(number))
         town.run(lambda r=results: r.last.ends, for_ms=60_000)
-        if not returned.loop.engine.status().recovering:
+        if not returned.loop.core.status().recovering:
             break
-    assert not returned.loop.engine.status().recovering
+    assert not returned.loop.core.status().recovering
     town.run(for_ms=5_000)
     assert len(town.roots()) == 1
     town.stop("platform")

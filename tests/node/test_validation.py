@@ -43,9 +43,9 @@ def payload(statements: list[bytes], *, author: int = 0, signer: str = "", conso
 
 def test_good_payload_passes_with_its_statements() -> None:
     good = parse_payload(payload(GOOD, author=2).encode())
-    assert author_of(good, GENESIS) == check_author(good, GENESIS) == MEMBERS[2]
-    assert [s.raw for s in check_statements(good, GENESIS)] == GOOD
-    assert parse_statements(good) == check_statements(good, GENESIS)
+    assert author_of(good, GENESIS.roster) == check_author(good, GENESIS.roster) == MEMBERS[2]
+    assert [s.raw for s in check_statements(good, GENESIS.roster)] == GOOD
+    assert parse_statements(good) == check_statements(good, GENESIS.roster)
 
 
 @pytest.mark.parametrize(
@@ -61,23 +61,23 @@ def test_good_payload_passes_with_its_statements() -> None:
 def test_payload_of_nobody_here_is_refused(bad: Payload, author: str) -> None:
     for check in (author_of, check_author, check_statements):
         with pytest.raises(BadPayload) as caught:
-            check(bad, GENESIS)
+            check(bad, GENESIS.roster)
         assert caught.value.author == author
 
 
 def test_signature_of_another_is_refused() -> None:
     with pytest.raises(BadPayload, match="does not verify"):
-        check_author(payload(GOOD, author=0, signer=MEMBERS[1]), GENESIS)
+        check_author(payload(GOOD, author=0, signer=MEMBERS[1]), GENESIS.roster)
     signed = payload(GOOD)
     with pytest.raises(BadPayload):
-        check_author(replace(signed, signature=Signature(bytes(64))), GENESIS)
+        check_author(replace(signed, signature=Signature(bytes(64))), GENESIS.roster)
 
 
 def test_key_of_another_purpose_does_not_sign_payloads() -> None:
     signed = payload(GOOD)
     wrong = key(MEMBERS[0], "cosign").sign(signed.header.encode())
     with pytest.raises(BadPayload):
-        check_author(replace(signed, signature=Signature(wrong)), GENESIS)
+        check_author(replace(signed, signature=Signature(wrong)), GENESIS.roster)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_key_of_another_purpose_does_not_sign_payloads() -> None:
 def test_one_bad_statement_refuses_the_payload_and_names_it(statement: bytes, reason: str) -> None:
     """A correct author would not have let it in: all of it is dropped (design D4)."""
     with pytest.raises(BadPayload) as caught:
-        check_statements(payload([GOOD[0], statement, GOOD[2]], author=3), GENESIS)
+        check_statements(payload([GOOD[0], statement, GOOD[2]], author=3), GENESIS.roster)
     assert caught.value.author == MEMBERS[3]
     assert "statement 1: " in str(caught.value)
     assert reason in str(caught.value)
@@ -101,7 +101,7 @@ def test_one_bad_statement_refuses_the_payload_and_names_it(statement: bytes, re
 
 def test_catalogues_are_those_with_a_body() -> None:
     built = make_catalogue(3)
-    statements = check_statements(payload([GOOD[0], CONSORTIUM.sign(built.header, ref="c")]), GENESIS)
+    statements = check_statements(payload([GOOD[0], CONSORTIUM.sign(built.header, ref="c")]), GENESIS.roster)
     ((statement, header),) = catalogues(statements)
     assert (statement, header) == (statements[1], built.header)
 
@@ -129,7 +129,7 @@ def test_body_that_changed_in_the_store_is_found_out() -> None:
 
 def test_memory_counts_statements_and_bodies() -> None:
     signed = payload(GOOD[:1])
-    statements = check_statements(signed, GENESIS)
+    statements = check_statements(signed, GENESIS.roster)
     bare = HeldPayload(payload=signed, statements=statements)
     with_body = HeldPayload(payload=signed, statements=statements, bodies={statements[0].digest: (b"12", b"345")})
     assert bare.memory_bytes == 2 * len(GOOD[0])

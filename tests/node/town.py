@@ -132,8 +132,8 @@ class Town:
                 return
 
     def _hold(self, node: Bench, payload: Payload) -> None:
-        check_author(payload, GENESIS)
-        statements = check_statements(payload, GENESIS)
+        check_author(payload, GENESIS.roster)
+        statements = check_statements(payload, GENESIS.roster)
         bodies = {s.digest: self._body(node, s) for s, _ in catalogues(statements)}
         node.store.put_payloads([payload])
         node.loop.held(HeldPayload(payload=payload, statements=statements, bodies=bodies))

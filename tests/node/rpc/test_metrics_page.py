@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from node.devnet import free_ports
+from node.rosters import Rosters
 from node.rpc.metrics import CONNECTIONS_MAX, HEAD_BYTES_MAX
 from node.rpc.submit import SubmitServer
 from tests.node.rpc.consortium import GENESIS
@@ -61,7 +62,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 def test_page_says_what_the_store_and_the_node_say(page: Page) -> None:
     assert page.value("stretto_consensus_running") == "0.0", "no node process yet"
-    with SubmitServer(socket=page.reader.folder / "submit.sock", genesis=GENESIS, intake=HeldIntake()):
+    with SubmitServer(socket=page.reader.folder / "submit.sock", rosters=Rosters(GENESIS), intake=HeldIntake()):
         deadline = time.monotonic() + WAIT_S
         while page.value("stretto_view") != "7.0" and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from cli.client import NodeClient, NodeError, NodeUnreachable, Submission, TlsFiles
 from node.config import NodeConfig
+from node.rosters import Rosters
 from node.rpc.server import CannotListen, listen
 from node.rpc.submit import SubmitServer
 from node.rpc.types import SubmissionState
@@ -43,7 +44,7 @@ class Court:
 
     def node(self, intake: HeldIntake) -> SubmitServer:
         """The node process's half, running while its `with` block does."""
-        return SubmitServer(socket=self.reader.folder / "submit.sock", genesis=GENESIS, intake=intake)
+        return SubmitServer(socket=self.reader.folder / "submit.sock", rosters=Rosters(GENESIS), intake=intake)
 
     def health(self, service: str) -> Iterator[int]:
         with grpc.insecure_channel(self.reader.address) as channel:

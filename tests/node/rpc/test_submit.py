@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from consensus.types import Digest
 from ledger.catalogue import CHUNK_BYTES
+from node.rosters import Rosters
 from node.rpc import submission
 from node.rpc.server import CannotListen
 from node.rpc.submission import SubmissionService, SubmissionStream
@@ -35,7 +36,7 @@ class Served:
     def __init__(self, folder: Path, intake: HeldIntake) -> None:
         self.intake = intake
         self.socket = folder / "submit.sock"
-        self.server = SubmitServer(socket=self.socket, genesis=GENESIS, intake=intake)
+        self.server = SubmitServer(socket=self.socket, rosters=Rosters(GENESIS), intake=intake)
         self.server.start()
         options = (("grpc.default_authority", "node"), ("grpc.max_send_message_length", -1))
         self._channel = grpc.insecure_channel(f"unix:{self.socket}", options)
@@ -309,7 +310,7 @@ def test_stream_is_not_read_beyond_its_bound(monkeypatch: pytest.MonkeyPatch) ->
 
     async def main() -> None:
         intake, writes = HeldIntake(), Writes()
-        stream = SubmissionStream(SubmissionService(GENESIS, intake), writes)  # type: ignore[arg-type]
+        stream = SubmissionStream(SubmissionService(Rosters(GENESIS), intake), writes)  # type: ignore[arg-type]
         running = asyncio.create_task(stream.run(requests()))
         for part in (1, 2, 3):
             for _ in range(100):
@@ -386,13 +387,13 @@ def test_stale_socket_is_replaced(tmp_path: Path) -> None:
 def test_path_too_long_for_a_socket_is_an_operators_error(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 100)
     folder.mkdir()
-    server = SubmitServer(socket=folder / "submit.sock", genesis=GENESIS, intake=FinalIntake())
+    server = SubmitServer(socket=folder / "submit.sock", rosters=Rosters(GENESIS), intake=FinalIntake())
     with pytest.raises(CannotListen, match="shorter path"):
         server.start()
 
 
 def test_missing_folder_is_an_operators_error(tmp_path: Path) -> None:
-    server = SubmitServer(socket=tmp_path / "none" / "submit.sock", genesis=GENESIS, intake=FinalIntake())
+    server = SubmitServer(socket=tmp_path / "none" / "submit.sock", rosters=Rosters(GENESIS), intake=FinalIntake())
     mask = os.umask(0o022)
     with pytest.raises(CannotListen, match="folder exists"):
         server.start()

@@ -1,0 +1,49 @@
+"""What is on record, as execution asks for it: one snapshot for a whole block."""
+
+from __future__ import annotations
+
+from consensus.types import Digest
+from ledger.roster import Roster
+from node.store.epochs import voters_for
+from node.store.index import RecentKeys
+from node.store.records import KeyKind, row_key
+from node.store.view import View, catalogue_key, client_ref_key
+
+
+class Recorded:
+    """The LedgerView that execution asks, three times for every statement: so it is one snapshot for a whole block."""
+
+    def __init__(self, view: View, recent: RecentKeys, size: int, roster: Roster) -> None:
+        self._view = view
+        self._recent = recent
+        self._size = size
+        self._roster = roster
+
+    @property
+    def size(self) -> int:
+        """Leaves."""
+        return self._size
+
+    @property
+    def roster(self) -> Roster:
+        """Of the current epoch."""
+        return self._roster
+
+    def voters_for(self, proposal: Digest) -> frozenset[str]:
+        return voters_for(self._view, proposal)
+
+    def index_of_statement(self, digest: Digest) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.STATEMENT, digest))
+        return self._view.index_of_statement(digest, runs=runs)
+
+    def index_of_signed(self, signed_digest: Digest) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.SIGNED, signed_digest))
+        return self._view.index_of_signed(signed_digest, runs=runs)
+
+    def index_of_client_ref(self, issuer: str, client_ref: str) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.CLIENT_REF, client_ref_key(issuer, client_ref)))
+        return self._view.index_of_client_ref(issuer, client_ref, runs=runs)
+
+    def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
+        runs = self._recent.may_hold(row_key(KeyKind.CATALOGUE, catalogue_key(issuer, root)))
+        return self._view.index_of_catalogue(issuer, root, runs=runs)
