@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,13 +62,13 @@ def messages() -> list[bytes]:
 
 
 @pytest.fixture
-def mutant(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+def mutant(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     text, replacement, _ = MUTANTS[request.param]
     source = SOURCE.read_text()
     assert text in source, "the kernel has changed: mend this mutant"
     path = tmp_path / "mutant.cu"
     path.write_text(source.replace(text, replacement))
-    yield path
+    return path
 
 
 def is_wrong(library: Path) -> bool:
