@@ -1,6 +1,7 @@
 """Evidence of misbehaviour: two signed votes of one validator that no honest validator casts together (design D4).
 
-One fixed layout, so that one fact has one file. Anybody who holds the genesis can check it, without a node and without
+One fixed layout, so that one fact has one file. Anybody who holds the genesis (and, after epoch 0, the proofs of
+epochs) can check it, without a node and without
 believing whoever handed it over: both signatures are the validator's own, over words that exclude each other.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -19,6 +21,7 @@ from ledger.ed25519 import verify_strict
 from ledger.errors import StatementError
 from ledger.evidence_report import Check, Outcome, Verdict
 from ledger.genesis import Genesis, Member
+from ledger.roster import Roster
 
 _TAG: Final = b"stretto/misbehaviour/v1"
 _HEAD: Final = struct.Struct(">23s32sQQH")
@@ -147,11 +150,11 @@ class MisbehaviourReport:
     checks: tuple[Check, ...]
     """One for each name of CHECKS, in that order."""
     verdict: Verdict
-    """VERIFIED: misbehaviour is proven. REFUSED: this proves nothing. INCOMPLETE: no genesis was given."""
+    """VERIFIED: misbehaviour is proven. REFUSED: this proves nothing. INCOMPLETE: no genesis, or no roster."""
     evidence: MisbehaviourEvidence | None
     """None where the file could not be read."""
     member: Member | None
-    """The institution whose validator it is, by the trusted genesis; None unless misbehaviour is proven."""
+    """The institution whose validator it is, by the roster of the epoch; None unless misbehaviour is proven."""
 
     def check(self, name: str) -> Check:
         return self.checks[CHECKS.index(name)]
@@ -161,10 +164,16 @@ class _Refused(Exception):
     """A check failed; the text says why."""
 
 
-def verify_misbehaviour(data: bytes, genesis: Genesis | None) -> MisbehaviourReport:
-    """Whether the bytes prove that a validator of the trusted genesis contradicted itself. Never raises for bad data.
+class _Unknown(Exception):
+    """A check cannot be made; the text says what is missing."""
 
-    data: from anywhere. genesis: the one the verifier trusts; None where there is none: INCOMPLETE at best.
+
+def verify_misbehaviour(data: bytes, genesis: Genesis | None, *, known: Sequence[Roster] = ()) -> MisbehaviourReport:
+    """Whether the bytes prove that a validator of the consortium contradicted itself. Never raises for bad data.
+
+    data: from anywhere. genesis: the one the verifier trusts; None where there is none: INCOMPLETE at best. known:
+    rosters of epochs 0 and up that the verifier trusts (`ledger.epochs.verify_epochs`); without them only votes of
+    epoch 0, whose validators the genesis names, convict anybody.
     """
     try:
         evidence = parse_misbehaviour(data)
@@ -177,14 +186,17 @@ def verify_misbehaviour(data: bytes, genesis: Genesis | None) -> MisbehaviourRep
         if genesis is None:
             return _report(found, evidence, None)
         found.append(_passed(CONSORTIUM, _consortium(evidence, genesis)))
-        found.append(_passed(EPOCH, _epoch(evidence, genesis)))
-        accused = _validator(evidence, genesis)
+        roster = _roster(evidence, (genesis.roster, *known[1:]))
+        found.append(_passed(EPOCH, _named(roster)))
+        accused = _validator(evidence, roster)
         found.append(_passed(VALIDATOR, f"Validator {evidence.voter} is {accused.name} ({accused.id})."))
         for name, signed in ((FIRST_VOTE, evidence.first), (SECOND_VOTE, evidence.second)):
             found.append(_passed(name, _signature(signed, accused, genesis)))
         member = accused
     except _Refused as error:
         found.append(Check(CHECKS[len(found)], Outcome.FAILED, str(error)))
+    except _Unknown as error:
+        found.append(Check(CHECKS[len(found)], Outcome.NOT_CHECKED, str(error)))
     return _report(found, evidence, member)
 
 
@@ -213,17 +225,26 @@ def _consortium(evidence: MisbehaviourEvidence, genesis: Genesis) -> str:
     return f"The votes are of {genesis.origin}, whose genesis is {genesis.digest.hex()}."
 
 
-def _epoch(evidence: MisbehaviourEvidence, genesis: Genesis) -> str:
-    known = genesis.committee().epoch
-    if evidence.epoch != known:
-        raise _Refused(f"The votes are of epoch {evidence.epoch}; the genesis names the validators of epoch {known}.")
-    return f"The genesis names the validators of epoch {known}."
+def _roster(evidence: MisbehaviourEvidence, rosters: Sequence[Roster]) -> Roster:
+    if evidence.epoch >= len(rosters):
+        up_to = f"up to epoch {len(rosters) - 1}" if len(rosters) > 1 else "of epoch 0 alone, from the genesis"
+        raise _Unknown(
+            f"The votes are of epoch {evidence.epoch}; known are the validators {up_to}. Give the proofs of the later"
+            " epochs, from somebody you trust."
+        )
+    return rosters[evidence.epoch]
 
 
-def _validator(evidence: MisbehaviourEvidence, genesis: Genesis) -> Member:
-    validators = genesis.validator_members()
+def _named(roster: Roster) -> str:
+    source = f"The roster with SHA-256 {roster.digest.hex()}" if roster.epoch else "The genesis"
+    return f"{source} names the validators of epoch {roster.epoch}."
+
+
+def _validator(evidence: MisbehaviourEvidence, roster: Roster) -> Member:
+    validators = roster.validator_members()
     if evidence.voter >= len(validators):
-        raise _Refused(f"There is no validator {evidence.voter}: the genesis names {len(validators)}, counted from 0.")
+        source = f"the roster of epoch {roster.epoch}" if roster.epoch else "the genesis"
+        raise _Refused(f"There is no validator {evidence.voter}: {source} names {len(validators)}, counted from 0.")
     return validators[evidence.voter]
 
 
@@ -236,7 +257,10 @@ def _signature(signed: SignedVote, member: Member, genesis: Genesis) -> str:
 
 def _report(found: list[Check], evidence: MisbehaviourEvidence | None, member: Member | None) -> MisbehaviourReport:
     failed = next((check.name for check in found if check.outcome is Outcome.FAILED), None)
-    why = f"It builds on what failed before: {failed}." if failed else "Not checked for want of a trusted genesis."
+    open_ = next((check.name for check in found if check.outcome is Outcome.NOT_CHECKED), None)
+    why = "Not checked for want of a trusted genesis."
+    if failed or open_:
+        why = f"It builds on what {'failed' if failed else 'could not be checked'} before: {failed or open_}."
     found += [Check(name, Outcome.NOT_CHECKED, why) for name in CHECKS[len(found) :]]
     proven = Verdict.VERIFIED if member is not None else Verdict.INCOMPLETE
     verdict = Verdict.REFUSED if failed else proven

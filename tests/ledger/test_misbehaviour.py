@@ -21,6 +21,7 @@ from ledger.misbehaviour import (
     verify_misbehaviour,
 )
 from tests.ledger.builders import FOUR, make_consortium, private_key
+from tests.ledger.epoch_builders import ROSTERS, signer_of
 
 GENESIS = make_consortium().genesis
 MEMBERS = tuple(member for member, _ in FOUR)
@@ -184,9 +185,58 @@ def test_votes_of_another_consortium_are_found_whatever_the_file_says_of_itself(
 
 def test_votes_of_another_epoch_are_found_whatever_the_file_says_of_itself() -> None:
     votes = [sign(vote(NOTARIZE, block, epoch=1)) for block in (A, B)]
-    assert forged(votes[0], votes[1]) == "epoch"
+    report = verify_misbehaviour(MisbehaviourEvidence.of(GENESIS.digest, *votes).encode(), GENESIS)
+    assert (report.verdict, report.member) == (Verdict.INCOMPLETE, None)
+    assert report.check("epoch").outcome is Outcome.NOT_CHECKED
+    assert "of epoch 0 alone" in report.check("epoch").reason
+    assert "It builds on what could not be checked before: epoch" in report.check("first vote").reason
     relabelled = [replace(signed, vote=vote(NOTARIZE, signed.vote.block)) for signed in votes]
     assert forged(relabelled[0], relabelled[1]) == "first vote"
+
+
+def in_epoch(epoch: int, voter: int) -> bytes:
+    """Two votes to notarize, by a validator of the epoch."""
+    signed = [
+        SignedVote(
+            vote=cast, voter=ValidatorIndex(voter),
+            signature=Signature(signer_of(ROSTERS[epoch], voter).sign(cast.signing_bytes(GENESIS.digest))),
+        )
+        for cast in (vote(NOTARIZE, block, epoch=epoch) for block in (A, B))
+    ]  # fmt: skip
+    return MisbehaviourEvidence.of(GENESIS.digest, *signed).encode()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "voter", "member"), [(1, 4, "indie"), (2, 1, "court"), (2, 3, "platform"), (3, 3, "indie")]
+)
+def test_a_validator_is_convicted_by_the_roster_of_its_epoch(epoch: int, voter: int, member: str) -> None:
+    """The court's key is another from epoch 2 on; platform is gone in epoch 3, where index 3 is indie's."""
+    data = in_epoch(epoch, voter)
+    report = verify_misbehaviour(data, GENESIS, known=ROSTERS)
+    assert report.verdict is Verdict.VERIFIED
+    assert report.member == ROSTERS[epoch].member(member)
+    assert ROSTERS[epoch].digest.hex() in report.check("epoch").reason
+    too_few = verify_misbehaviour(data, GENESIS, known=ROSTERS[:epoch])
+    assert (too_few.verdict, too_few.member) == (Verdict.INCOMPLETE, None)
+
+
+def test_votes_of_one_epoch_convict_nobody_in_another() -> None:
+    data = bytearray(in_epoch(2, 1))
+    data[62] = 1  # low byte of the epoch
+    assert refused_at(verify_misbehaviour(bytes(data), GENESIS, known=ROSTERS)) == "first vote"
+    assert refused_at(verify_misbehaviour(in_epoch_3_of_4(), GENESIS, known=ROSTERS)) == "validator"
+
+
+def in_epoch_3_of_4() -> bytes:
+    """Votes of epoch 3 under index 4, which only the committees before have."""
+    data = bytearray(in_epoch(2, 4))
+    data[62] = 3
+    return bytes(data)
+
+
+def test_rosters_of_another_genesis_convict_nobody_of_epoch_0() -> None:
+    other = make_consortium(name="Another").genesis
+    assert refused_at(verify_misbehaviour(TWO_BLOCKS.encode(), other, known=ROSTERS)) == "consortium"
 
 
 def test_votes_of_two_views_relabelled_as_one_are_found() -> None:
@@ -198,7 +248,11 @@ def test_votes_of_two_views_relabelled_as_one_are_found() -> None:
 def test_no_flipped_bit_leaves_a_proof(at: int, bit: int) -> None:
     spoilt = bytearray(TWO_BLOCKS.encode())
     spoilt[at] ^= 1 << bit
-    assert verify_misbehaviour(bytes(spoilt), GENESIS).verdict is Verdict.REFUSED
+    of_another_epoch = 55 <= at < 63  # then it is said that nobody knows, which is no conviction either
+    expected = Verdict.INCOMPLETE if of_another_epoch else Verdict.REFUSED
+    assert verify_misbehaviour(bytes(spoilt), GENESIS).verdict is expected
+    known = verify_misbehaviour(bytes(spoilt), GENESIS, known=ROSTERS)
+    assert known.member is None
 
 
 # ---- form ------------------------------------------------------------------------------------------------------------
