@@ -162,7 +162,7 @@ class ChainWriter:
         )
         by_digest = {h.payload.digest: h for h in held}
         commit = Commit(blocks=(block,), finalization=certificate)
-        execute(commit, self.store, self.genesis.origin, lambda digests: [by_digest[d] for d in digests])
+        execute(commit, self.store, lambda digests: [by_digest[d] for d in digests])
 
     def checkpoint(self) -> bytes:
         """A note of the log as it stands, cosigned by a quorum: what an operator pins."""

@@ -97,6 +97,13 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChainFetch:
+    """Finalized blocks wanted, in as many chains as fit one answer: for a node that syncs."""
+
+    from_height: Height
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """A message, and the epoch it is said in: its sender's, but a Chain's is that of its blocks."""
 
@@ -146,19 +153,23 @@ def decode(frame: bytes) -> NodeMessage:
     return decode_envelope(frame).message
 
 
-def encode_fetch(fetch: Fetch) -> bytes:
+def encode_fetch(fetch: Fetch | ChainFetch) -> bytes:
+    if isinstance(fetch, ChainFetch):
+        return pb.FetchRequest(kind=pb.FetchRequest.KIND_CHAIN, from_height=fetch.from_height).SerializeToString()
     kind = pb.FetchRequest.KIND_PAYLOAD if fetch.payloads else pb.FetchRequest.KIND_BLOB
     return pb.FetchRequest(kind=kind, digests=fetch.digests).SerializeToString()
 
 
-def decode_fetch(frame: bytes) -> Fetch:
+def decode_fetch(frame: bytes) -> Fetch | ChainFetch:
     """Raises: MalformedMessage."""
     try:
         wire = pb.FetchRequest.FromString(frame)
     except DecodeError:
         raise MalformedMessage("fetch", "frame", "a FetchRequest") from None
+    if wire.kind == pb.FetchRequest.KIND_CHAIN:
+        return ChainFetch(from_height=Height(wire.from_height))
     if wire.kind not in (pb.FetchRequest.KIND_PAYLOAD, pb.FetchRequest.KIND_BLOB):
-        raise MalformedMessage("fetch", "kind", f"payload or blob, got {wire.kind}")
+        raise MalformedMessage("fetch", "kind", f"payload, blob or chain, got {wire.kind}")
     if not 1 <= len(wire.digests) <= FETCH_DIGESTS_MAX:
         raise MalformedMessage("fetch", "digests", f"1 to {FETCH_DIGESTS_MAX}, got {len(wire.digests)}")
     digests = tuple(_digest("fetch", "digests", d) for d in wire.digests)
@@ -169,13 +180,13 @@ def encode_contents(contents: tuple[bytes | None, ...]) -> bytes:
     return pb.FetchResponse(contents=[c or b"" for c in contents]).SerializeToString()
 
 
-def decode_contents(frame: bytes, count: int) -> tuple[bytes | None, ...]:
-    """The `count` contents asked for, None where the peer lacks one. Raises: MalformedMessage."""
+def decode_contents(frame: bytes, count: int | None) -> tuple[bytes | None, ...]:
+    """The `count` contents asked for (None: any number), None where the peer lacks one. Raises: MalformedMessage."""
     try:
         contents = pb.FetchResponse.FromString(frame).contents
     except DecodeError:
         raise MalformedMessage("fetch response", "frame", "a FetchResponse") from None
-    if len(contents) != count:
+    if count is not None and len(contents) != count:
         raise MalformedMessage("fetch response", "contents", f"{count}, got {len(contents)}")
     return tuple(c or None for c in contents)
 
