@@ -14,7 +14,7 @@ from typing import Protocol
 from consensus.types import Digest
 from ledger.catalogue import CatalogueHeader, CheckedBody
 from ledger.claim import Claim, claim_keys, read_claim_keys
-from ledger.claim_check import NO_KEYS, BodyKeys, body_keys
+from ledger.claim_check import NO_KEYS, BodyKeys, alone_keys, body_keys
 from ledger.governance import Change, NotApplicable, amend, check_seats, conclude, proposal_id
 from ledger.receipt import Outcome, Reason, Receipt
 from ledger.roster import Roster
@@ -303,7 +303,7 @@ def _claims(statement: Statement, bodies: Mapping[Digest, Sequence[bytes]]) -> S
 
 def _keys(statement: Statement, claims: Sequence[bytes]) -> BodyKeys:
     if isinstance(statement.content, Claim):
-        return body_keys((claim_keys(statement.content),))
+        return alone_keys(claim_keys(statement.content))
     if isinstance(claims, CheckedBody):
         return claims.keys
     return body_keys(map(read_claim_keys, claims)) if claims else NO_KEYS

@@ -11,13 +11,13 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from operator import itemgetter
 from typing import Final
 
 from ledger.cbor import CborValue
 from ledger.claim import CLAIM_BYTES_MAX, ClaimKeys, claim_keys, decode_claim, parse_claim, read_claim
-from ledger.claim_template import KEY_SLOTS, SLOTS_MAX, Shape, Skeleton, Slot, Template, take_apart
+from ledger.claim_template import SLOTS_MAX, Shape, Skeleton, Slot, Template, take_apart
 from ledger.errors import MalformedClaim
 
 SAMPLE_CLAIMS: Final = 64
@@ -29,6 +29,8 @@ TRIED_MIN: Final = 256
 """Claims expected to fit a template before it is made: it costs what some 100 cost to parse."""
 FITTING_MIN: Final = 8
 """A round in which fewer than one in so many claims fitted is the last."""
+SLICE_CLAIMS: Final = 2_048
+"""Matched before their values are looked at: what they captured fits a processor's cache."""
 UNSEEN_MAX: Final = 256
 """Values learned beyond twice as many as have saved the parsing of another claim."""
 
@@ -70,21 +72,30 @@ class BodyKeys:
     iswc: KeyColumn
 
 
-_KINDS: Final = tuple(slot.name.lower() for slot in KEY_SLOTS)
-"""Fields of BodyKeys and of ClaimKeys."""
-
-
 _NONE: Final = KeyColumn(array("H"), b"")
+_FIRST: Final = array("H", [0])
 NO_KEYS: Final = BodyKeys(blake3=_NONE, sha256=_NONE, isrc=_NONE, iswc=_NONE)
 
 
 def body_keys(claims: Iterable[ClaimKeys]) -> BodyKeys:
     """claims: keys of each, by position."""
-    found: dict[str, list[tuple[int, bytes]]] = {}
-    for position, claim in enumerate(claims):
-        for name, key in claim:
-            found.setdefault(name, []).append((position, key))
-    return replace(NO_KEYS, **{name: _column([], several) for name, several in found.items()})
+    return _gather((), enumerate(claims))
+
+
+def alone_keys(claim: ClaimKeys) -> BodyKeys:
+    """`body_keys` of one claim: every single statement comes by here."""
+    return BodyKeys(
+        blake3=_of_first(claim.blake3),
+        sha256=_of_first(claim.sha256),
+        isrc=_of_first(claim.isrc),
+        iswc=_of_first(claim.iswc),
+    )
+
+
+def _of_first(keys: Sequence[bytes]) -> KeyColumn:
+    if len(keys) == 1:
+        return KeyColumn(_FIRST, keys[0])
+    return KeyColumn(array("H", bytes(2 * len(keys))), b"".join(keys)) if keys else _NONE
 
 
 def check_claims(claims: Sequence[bytes]) -> BodyKeys:
@@ -105,10 +116,6 @@ def check_claims(claims: Sequence[bytes]) -> BodyKeys:
         raise
 
 
-_Column = tuple[Slot, Sequence[int], Sequence[bytes]]
-"""Kind, positions, keys."""
-
-
 class _Check:
     """One run over one catalogue."""
 
@@ -116,7 +123,7 @@ class _Check:
         self._claims = claims
         self._shapes: dict[Skeleton, Shape] = {}
         self._templates = 0
-        self._columns: list[_Column] = []
+        self._columns: list[tuple[Slot, KeyColumn]] = []
         self._parsed: list[tuple[int, ClaimKeys]] = []
         self._learned = 0
         self._saved = 0
@@ -130,7 +137,8 @@ class _Check:
                     break
                 before = len(left)
                 for template in self._learn_from(left):
-                    left = self._fit(template, left)
+                    slices = (left[at : at + SLICE_CLAIMS] for at in range(0, len(left), SLICE_CLAIMS))
+                    left = [position for one in slices for position in self._fit(template, one)]
                 if (before - len(left)) * FITTING_MIN < before:
                     break
         for position in left:
@@ -155,7 +163,7 @@ class _Check:
         self._templates += len(made)
         return made
 
-    def _fit(self, template: Template, left: list[int]) -> list[int]:
+    def _fit(self, template: Template, left: Sequence[int]) -> list[int]:
         """Takes in the claims that fit the template; returns the positions of those that do not."""
         claims, fullmatch = self._claims, template.fullmatch
         fitting: list[int] = []
@@ -180,7 +188,7 @@ class _Check:
             fitting = [fitting[row] for row in kept]
             columns = [[column[row] for row in kept] for column in columns]
         for slot, group in template.key_groups():
-            self._columns.append((slot, fitting, columns[group]))
+            self._columns.append((slot, KeyColumn(array("H", fitting), b"".join(columns[group]))))
         return others
 
     def _parse_unseen(
@@ -212,25 +220,26 @@ class _Check:
         return value
 
 
-def _gather(columns: Iterable[_Column], parsed: Iterable[tuple[int, ClaimKeys]]) -> BodyKeys:
+def _gather(columns: Iterable[tuple[Slot, KeyColumn]], parsed: Iterable[tuple[int, ClaimKeys]]) -> BodyKeys:
     """Every kind's keys, by position, and those of one claim in the order they stand in it."""
-    of: dict[str, list[tuple[Sequence[int], Sequence[bytes]]]] = {name: [] for name in _KINDS}
-    for slot, positions, keys in columns:
-        of[slot.name.lower()].append((positions, keys))
-    alone: dict[str, list[tuple[int, bytes]]] = {name: [] for name in _KINDS}
+    of: dict[str, list[KeyColumn]] = {}
+    for slot, column in columns:
+        of.setdefault(slot.name.lower(), []).append(column)
+    alone: dict[str, list[tuple[int, bytes]]] = {}
     for position, claim in parsed:
         for name, key in claim:
-            alone[name].append((position, key))
-    return BodyKeys(**{name: _column(of[name], alone[name]) for name in _KINDS})
+            alone.setdefault(name, []).append((position, key))
+    return replace(NO_KEYS, **{name: _column(of.get(name, ()), alone.get(name, ())) for name in {**of, **alone}})
 
 
-def _column(columns: Sequence[tuple[Sequence[int], Sequence[bytes]]], alone: Sequence[tuple[int, bytes]]) -> KeyColumn:
-    if len(columns) == 1 and not alone:
-        positions, keys = columns[0]
-    elif not columns and not alone:
-        return _NONE
-    else:
-        every = [*chain.from_iterable(zip(*column, strict=True) for column in columns), *alone]
-        every.sort(key=itemgetter(0))  # stable: one claim's keys come from columns in their order, or are all alone
-        positions, keys = [position for position, _ in every], [key for _, key in every]
-    return KeyColumn(array("H", positions), b"".join(keys))
+def _column(columns: Sequence[KeyColumn], alone: Sequence[tuple[int, bytes]]) -> KeyColumn:
+    """alone: further (position, key) pairs."""
+    columns = [column for column in columns if column.positions]
+    if not alone and all(a.positions[-1] < b.positions[0] for a, b in pairwise(columns)):
+        positions = array("H")
+        for column in columns:
+            positions.extend(column.positions)
+        return KeyColumn(positions, b"".join(column.keys for column in columns))
+    every = [*chain.from_iterable(columns), *alone]
+    every.sort(key=itemgetter(0))  # stable: one claim's keys come from columns in their order, or are all alone
+    return KeyColumn(array("H", [position for position, _ in every]), b"".join(key for _, key in every))

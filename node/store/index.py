@@ -21,7 +21,17 @@ import lmdb
 import numpy as np
 
 from node.store.environment import Database
-from node.store.records import FIRST_ROW, KEY_BYTES, ROW_BYTES, Rows, between, distinct, rows_from, sort_rows
+from node.store.records import (
+    FIRST_ROW,
+    KEY_BYTES,
+    ROW_BYTES,
+    Rows,
+    between,
+    distinct,
+    merge_rows,
+    rows_from,
+    sort_rows,
+)
 
 BLOCK_ROWS: Final = 682
 """Rows of a block: 16,368 bytes, which with LMDB's header are four pages."""
@@ -159,7 +169,7 @@ class Index:
             parts.append(self._unfolded(txn, head, state))
             count += len(parts[-1])
             self._delete_run(txn, head.number)
-        run = sort_rows(np.concatenate(parts))
+        run = merge_rows(parts)
         head = _RunHead(state.next_run, len(run), state.sweep, state.cursor)
         number = _RUN.pack(head.number)
         with txn.cursor(db=self._runs) as cursor:
@@ -193,7 +203,7 @@ class Index:
         end = int.from_bytes(low[:8], "big") + width
         high = end.to_bytes(8, "big").ljust(ROW_BYTES, b"\0") if end < 2**64 else None
         parts, high = self._slice(txn, state, high, 4 * due)
-        new = sort_rows(np.concatenate(parts)) if parts else rows_from(())
+        new = merge_rows(parts) if parts else rows_from(())
         if len(new):
             self._merge(txn, new)
         moved = replace(
@@ -262,7 +272,7 @@ class Index:
         """Rewrites the table's blocks from the first to the last row of `new`, packed, with `new` among them."""
         first, last = bytes(new[0]), bytes(new[-1])
         old = list(self._blocks(txn, self._table, b"", first, last))
-        rows = sort_rows(np.concatenate([rows_from(old), new]))
+        rows = merge_rows([rows_from(old), new])
         with txn.cursor(db=self._table) as cursor:
             for block in old:
                 assert cursor.set_key(block[:ROW_BYTES]), "a block's key is its first row"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,11 +102,20 @@ def _rows(kind: KeyKind, digests: bytes, places: array[int]) -> Rows:
 
 def sort_rows(rows: Rows) -> Rows:
     """Ascending as bytes. The leading eight bytes decide almost always; rows that tie there are sorted on their own."""
+    return _sorted(rows, "quicksort")
+
+
+def merge_rows(parts: Sequence[Rows]) -> Rows:
+    """Rows of all parts, ascending as bytes, where each part is so already: a fifth of the work of sorting them."""
+    return _sorted(np.concatenate(parts), "stable") if len(parts) > 1 else parts[0]
+
+
+def _sorted(rows: Rows, kind: Literal["quicksort", "stable"]) -> Rows:
     if len(rows) < 2:
         return rows
-    lead = np.ascontiguousarray(rows[:, :8]).view(">u8").ravel().astype(np.uint64)
-    order = np.argsort(lead)
-    lead, rows = lead[order], rows[order]
+    lead = _lead(rows)
+    order = np.argsort(lead, kind=kind)
+    lead, rows = lead[order], rows.take(order, axis=0)
     equal = lead[1:] == lead[:-1]
     if equal.any():
         tied = np.zeros(len(rows), dtype=bool)
@@ -117,9 +126,15 @@ def sort_rows(rows: Rows) -> Rows:
     return rows
 
 
+def _lead(rows: Rows) -> NDArray[np.uint64]:
+    """The leading eight bytes of every row, as a number."""
+    return np.ascontiguousarray(rows).view(">u8")[:, 0].astype(np.uint64)
+
+
 def distinct(rows: Rows) -> Rows:
     """Sorted rows without repetitions (a claim may name one digest for two of its files)."""
-    same = (rows[1:, :8] == rows[:-1, :8]).all(axis=1)
+    lead = _lead(rows)
+    same = lead[1:] == lead[:-1]
     if not same.any():
         return rows
     same &= (rows[1:] == rows[:-1]).all(axis=1)

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger import claim_check
-from ledger.claim import CLAIM_BYTES_MAX, claim_keys, parse_claim
-from ledger.claim_check import SAMPLE_CLAIMS, TEMPLATES_MAX, TRIED_MIN, BodyKeys, body_keys, check_claims
+from ledger.claim import CLAIM_BYTES_MAX, Claim, claim_keys, parse_claim
+from ledger.claim_check import SAMPLE_CLAIMS, TEMPLATES_MAX, TRIED_MIN, BodyKeys, alone_keys, body_keys, check_claims
 from ledger.claim_template import SLOTS_MAX, Shape, Template
 from ledger.errors import InvalidIdentifier, MalformedClaim
 from tests.ledger.builders import make_claim
@@ -105,6 +105,11 @@ def test_a_claim_over_the_bound_is_refused_though_it_fits() -> None:
     claims = [make_claim(seed).encode() for seed in range(400)] + [bytes(CLAIM_BYTES_MAX + 1)]
     assert together(claims) == one_by_one(claims)
     assert not isinstance(together(claims), BodyKeys)
+
+
+@pytest.mark.parametrize("claim", [naked(1), plain(1), work(1), replace(plain(1), isrc=None)])
+def test_the_keys_of_one_claim_are_those_of_a_body_of_one(claim: Claim) -> None:
+    assert alone_keys(claim_keys(claim)) == body_keys([claim_keys(claim)])
 
 
 def test_no_claims_have_no_keys() -> None:
