@@ -11,9 +11,15 @@ import pytest
 
 from consensus.types import Block, Vote
 from ledger.catalogue import CatalogueHeader
+from ledger.cbor import decode
 from ledger.claim import Claim, Exhibit, Media, Party, Share
+from ledger.epochs import encode_epochs
+from ledger.member import parameter_values
 from ledger.payload import HEADER_BYTES
+from ledger.roster import member_value
+from ledger.statement import StatementKind
 from tests.ledger.builders import make_claim, make_consortium
+from tests.ledger.epoch_builders import CHANGES, ROSTERS, proofs
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "formats.md").read_text()
 
@@ -38,6 +44,30 @@ def described(rule: str) -> set[str]:
 )
 def test_the_page_describes_every_field_and_no_other(rule: str, kind: type) -> None:
     assert described(rule) == {field.name for field in fields(kind)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ("roster", decode(ROSTERS[1].encode())),
+        ("member", member_value(ROSTERS[0].members[0])),
+        ("keys", member_value(ROSTERS[0].members[0])["keys"]),
+        ("parameters", parameter_values(ROSTERS[0].parameters)),
+        ("epochs", decode(encode_epochs(ROSTERS[0].consortium, ()))),
+        ("epoch-proof", decode(proofs(1)[0].encode())),
+        ("admit", decode(CHANGES[0].encode())),
+        ("rotate-key", decode(CHANGES[1].encode())),
+        ("remove", decode(CHANGES[2].encode())),
+        ("set-policy", decode(CHANGES[3].encode())),
+    ],
+)
+def test_the_page_describes_what_is_encoded(rule: str, value: dict[str, object]) -> None:
+    assert described(rule) == set(value)
+
+
+def test_every_kind_is_named() -> None:
+    (listed,) = re.findall(r"^kind = (.*)$", PAGE, re.MULTILINE)
+    assert set(re.findall(r'"(\w+)"', listed)) == set(StatementKind)
 
 
 def test_catalogue_header_is_as_described() -> None:
