@@ -68,7 +68,7 @@ class HeldPayload:
 
     @property
     def memory_bytes(self) -> int:
-        claims = sum(len(claim) for body in self.bodies.values() for claim in body)
+        claims = sum(sum(map(len, body)) for body in self.bodies.values())
         return claims + sum(2 * len(s.raw) for s in self.statements)
 
 
