@@ -65,8 +65,10 @@ class Ending:
         path = tree.uncommitted(block)
         if any(above.is_boundary for above in path.blocks):
             return Outlook.OVER
+        if path.missing is not None:
+            return Outlook.UNDECIDED  # the boundary itself may be what lacks
         if self.next_committee is not None:
             return Outlook.DECIDED
-        if self.awaited is not None or path.missing is not None or any(payloads.may_end(b) for b in path.blocks):
+        if self.awaited is not None or any(payloads.may_end(b) for b in path.blocks):
             return Outlook.UNDECIDED
         return Outlook.OPEN

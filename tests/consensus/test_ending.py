@@ -282,6 +282,19 @@ class TestDecided:
         assert not bench.has_cast(NOTARIZE, 3)
         assert bench.rejections == ["InvalidBlock"]
 
+    def test_a_leader_that_lacks_an_ancestor_which_may_be_the_boundary_proposes_no_other(self) -> None:
+        """Found by the simulation (seed 79 of its day): the second boundary was refused by those who had the first."""
+        bench = after_x(leader_of(4), NEW)
+        above = child(COMMITTEE, BOUNDARY)
+        bench.receive(bench.others[0], bench.notarization(above))
+        bench.tick(DELTA)
+        bench.receive(bench.others[0], BlockReply(block=above))
+        bench.tick(2 * DELTA)
+        assert bench.view == 4
+        blocks = [message.block for message in bench.said if isinstance(message, Proposal)]
+        assert all(not block.is_boundary for block in blocks)
+        assert BOUNDARY.digest in {request.digest for _, request in bench.sent(BlockRequest)}
+
     def test_empty_blocks_follow_until_the_boundary_is_final(self) -> None:
         bench = after_x(leader_of(3), NEW)
         bench.propose(BOUNDARY, bench.finalization(X))
