@@ -140,3 +140,9 @@ class MalformedGovernance(StatementError):
     """A governance statement's change breaks a rule of its form."""
 
     code = "MALFORMED_GOVERNANCE"
+
+
+class MalformedMember(StatementError):
+    """A member record breaks a rule of its form."""
+
+    code = "MALFORMED_MEMBER"

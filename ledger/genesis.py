@@ -33,6 +33,7 @@ from ledger.member import (
     read_text,
 )
 from ledger.roster import ORIGIN_CHARACTERS_MAX, Roster
+from ledger.strict_json import load_json
 
 __all__ = [
     "FORMAT",
@@ -52,7 +53,6 @@ __all__ = [
 GENESIS_BYTES_MAX: Final = 1 << 20
 FORMAT: Final = "stretto/genesis/v1"
 _NAME_CHARACTERS_MAX: Final = 128
-_JSON_DEPTH_MAX: Final = 8
 
 _ORIGIN: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?:/[a-z0-9._-]+)*")
 """A URL without scheme (C2SP tlog-checkpoint: origin): host, then path. No blank, no plus sign (key names of notes)."""
@@ -160,7 +160,8 @@ def parse_genesis(data: bytes) -> Genesis:
     Raises: MalformedGenesis.
     """
     names = ("format", "name", "origin", "parameters", "members")
-    document = read_object(_load(data), "genesis", names, MalformedGenesis)
+    loaded = load_json(data, "genesis", GENESIS_BYTES_MAX, MalformedGenesis)
+    document = read_object(loaded, "genesis", names, MalformedGenesis)
     if document["format"] != FORMAT:
         raise MalformedGenesis("format", document["format"], FORMAT)
     name = read_text(document["name"], "name", _NAME_CHARACTERS_MAX, MalformedGenesis)
@@ -178,37 +179,3 @@ def parse_genesis(data: bytes) -> Genesis:
     check_members(members, MalformedGenesis)
     parameters = read_parameters(document["parameters"], "parameters", MalformedGenesis)
     return Genesis(raw=data, name=name, origin=origin, parameters=parameters, members=members)
-
-
-def _load(data: bytes) -> object:
-    if len(data) > GENESIS_BYTES_MAX:
-        raise MalformedGenesis("genesis", f"{len(data)} bytes", f"at most {GENESIS_BYTES_MAX} bytes")
-
-    def no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for key, value in pairs:
-            if key in found:
-                raise MalformedGenesis(key, key, "each key once in an object")
-            found[key] = value
-        return found
-
-    def no_fraction(number: str) -> object:
-        raise MalformedGenesis("genesis", number, "whole numbers only")
-
-    def whole(number: str) -> int:
-        if len(number) > 16:
-            raise MalformedGenesis("genesis", number, "whole numbers below 2^53")
-        return int(number)
-
-    try:
-        parsed: object = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=no_duplicates, parse_float=no_fraction, parse_constant=no_fraction, parse_int=whole,
-        )  # fmt: skip
-    except UnicodeDecodeError as error:
-        raise MalformedGenesis("genesis", data[error.start : error.start + 8], f"UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise MalformedGenesis("genesis", f"line {error.lineno}, column {error.colno}", f"JSON: {error.msg}") from None
-    except RecursionError:
-        raise MalformedGenesis("genesis", "deeper nesting", f"at most {_JSON_DEPTH_MAX} levels") from None
-    return parsed

@@ -8,7 +8,7 @@ same change for the same epoch have voted for one proposal; it passes with a quo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar, Final, TypeAlias, assert_never
@@ -180,6 +180,22 @@ def parse_set_policy(data: bytes) -> SetPolicy:
     epoch, found = _read(data, ("parameters",))
     parameters = read_parameters(found["parameters"], "change.parameters", MalformedGovernance)
     return SetPolicy(epoch=epoch, parameters=parameters)
+
+
+_PARSERS: Final[Mapping[str, Callable[[bytes], Change]]] = {
+    Admit.kind: parse_admit,
+    Remove.kind: parse_remove,
+    RotateKey.kind: parse_rotate_key,
+    SetPolicy.kind: parse_set_policy,
+}
+
+
+def parse_change(kind: str, data: bytes) -> Change:
+    """The change that a statement of this kind has as its body. Raises: MalformedGovernance."""
+    parse = _PARSERS.get(kind)
+    if parse is None:
+        raise MalformedGovernance("kind", kind, " | ".join(_PARSERS))
+    return parse(data)
 
 
 # ---- what a change makes of a roster ---------------------------------------------------------------------------------

@@ -78,6 +78,13 @@ _REFUSALS: Final = {
     Reason.CONSORTIUM_FULL: ("change.member", "at most 512 members after the admission"),
     Reason.TOO_MANY_SEATS: ("change", "at most f seats changed in one epoch: vote for it again in the next"),
 }
+
+
+def refusal_words(reason: Reason) -> tuple[str, str]:
+    """(field, what would have been right) of a governance statement that is refused."""
+    return _REFUSALS[reason]
+
+
 _RECEIPT: Final = struct.Struct(">BB32sQQQ")
 
 
