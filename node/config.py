@@ -24,6 +24,7 @@ FIELDS = (
     "peers",
     "rpc",
     "store_bytes_max",
+    "sync",
     "tls_cert",
     "tls_client_ca",
     "tls_key",
@@ -66,6 +67,8 @@ class NodeConfig:
     tls_client_ca: Path | None = None
     store_bytes_max: int = 64 * 2**30
     """Size limit of the chain store, bytes."""
+    sync_checkpoint: Path | None = None
+    """A cosigned checkpoint the operator pins: the log that this node syncs must have its root (docs/sync.md)."""
     metrics: tuple[str, int] | None = None
     """Host and port of the metrics page, loopback only; None serves none."""
 
@@ -159,6 +162,17 @@ class _Fields:
         if self.table:
             field = min(self.table)
             raise ConfigError(self.path, field, self.table[field], f"no such field; known are {', '.join(FIELDS)}")
+
+
+def _take_checkpoint(path: Path, fields: _Fields) -> Path | None:
+    table = dict(fields.take("sync", dict, 'a table: checkpoint = "FILE"', default={}))
+    checkpoint = table.pop("checkpoint", None)
+    if checkpoint is not None and (type(checkpoint) is not str or not checkpoint):
+        raise ConfigError(path, "sync.checkpoint", checkpoint, "the path of a checkpoint file")
+    if table:
+        field = min(table)
+        raise ConfigError(path, f"sync.{field}", table[field], "no such field; known is checkpoint")
+    return None if checkpoint is None else (path.parent / checkpoint).resolve()
 
 
 def load_config(path: Path) -> NodeConfig:

@@ -203,7 +203,7 @@ class Door:
             timeouts_in_row=status.timeouts_in_row,
             missing_certificate=status.missing_certificate or 0,
             missing_block=status.missing_block.hex() if status.missing_block else "",
-            waits_for=status.waits_for or "",
+            waits_for=loop.stands_still() or status.waits_for or "",
             clock_behind_ms=max(0, loop.store.head().block.timestamp_ms - time.time_ns() // 1_000_000),
             stood_still_ms=self._stillness.longest_ms(),
             counters=self._counts(),

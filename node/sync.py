@@ -24,7 +24,7 @@ from node.fetching import Requester
 from node.store.chain import ChainStore
 from node.sync_chain import PIECE_PAYLOADS_MAX, check_pieces, next_height, read_chains
 from node.sync_pieces import HELD_BYTES_MAX, Budget, Gatherer, Piece
-from node.sync_pin import Trust
+from node.sync_pin import Pinning
 from node.sync_providers import Providers, Unclaimed, Withheld
 from node.validation import HeldPayload
 from node.wire import ChainFetch, encode_fetch
@@ -81,12 +81,12 @@ class Syncer:
         *,
         store: ChainStore,
         network: Requester,
-        trust: Trust,
+        pinning: Pinning,
         reject: Callable[[str, PeerError], None],
         held_bytes_max: int = HELD_BYTES_MAX,
     ) -> None:
         self._store = store
-        self._trust = trust
+        self._pinning = pinning
         self.providers = Providers(network, reject)
         self.budget = Budget(held_bytes_max)
         self._gatherer = Gatherer(store, self.providers, self.budget)
@@ -143,7 +143,7 @@ class Syncer:
                 continue
             while self._pieces:
                 await self._stored.wait()
-            if not self._trust.is_open:
+            if not self._pinning.is_open:
                 break
             # The pin is beyond what anybody has; somebody may have more any moment.
             log.warning("sync: at %d leaves, the pinned checkpoint of %d is not reached", *self._pinned())
@@ -152,7 +152,7 @@ class Syncer:
         self._wake_writer()
 
     def _pinned(self) -> tuple[int, int]:
-        return self._totals[1], self._trust.size
+        return self._totals[1], self._pinning.size
 
     async def _wait_for_room(self) -> None:
         while len(self._pieces) >= PIECES_MAX:
@@ -203,9 +203,9 @@ class Syncer:
         # Every statement may become a leaf, at the highest index this one: where that is below the pin, all are.
         piece.statements = statements + sum(payload.header.count for payload in payloads)
         piece.counted.set()
-        checked = piece.statements > self._trust.size
+        checked = piece.statements > self._pinning.size
         if not checked:
-            self._trust.begin()
+            self._pinning.begin()
         await self._gatherer.hold(piece, payloads, is_next, checked=checked)
         piece.ready.set()
         self._wake_writer()
@@ -260,8 +260,8 @@ class Syncer:
             lambda digests: [held[digest] for digest in digests],
             finalizations=[piece.commit.finalization for piece in batch[:-1]],
         )
-        if self._trust.is_open:
-            self._trust.prove()
+        if self._pinning.is_open:
+            self._pinning.prove()
         height = batch[-1].height
         return (height, *self._store.totals_after(height))
 
@@ -282,7 +282,7 @@ class Syncer:
             seconds_left=left / blocks_per_s if blocks_per_s > 0 else None,
             bytes_in=self.providers.bytes_in(), providers=tuple(sorted(self.providers.heights())),
             dropped=tuple(sorted(self.providers.dropped().items())),
-            pinned_size=self._trust.size,
+            pinned_size=self._pinning.size,
         )  # fmt: skip
 
     async def _report(self) -> None:

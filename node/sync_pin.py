@@ -86,7 +86,7 @@ def read_pin(path: Path, origin: str) -> Pin:
     return Pin(path=path, note=note, checkpoint=checkpoint)
 
 
-class Trust:
+class Pinning:
     """Invariant: while anything in the store was taken on trust and is not proven, `is_open`, also after a restart."""
 
     def __init__(self, folder: Path, store: ChainStore, pin: Pin | None) -> None:

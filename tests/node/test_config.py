@@ -204,9 +204,19 @@ def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
+def test_pinned_checkpoint_is_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, GOOD)).sync_checkpoint is None
+    good = load_config(write(tmp_path, GOOD + '[sync]\ncheckpoint = "pin/checkpoint"\n'))
+    assert good.sync_checkpoint == tmp_path / "pin" / "checkpoint"
+    for table, field in (("checkpoint = 1", "sync.checkpoint"), ('checkpont = "x"', "sync.checkpont")):
+        with pytest.raises(ConfigError, match=field):
+            load_config(write(tmp_path, GOOD + f"[sync]\n{table}\n"))
+
+
 def test_known_fields_are_those_that_are_read(tmp_path: Path) -> None:
     """The list in the error is kept beside the code that reads: each name in it is one that `load_config` takes."""
     values = {"peers": '{label = "/ip4/127.0.0.1/tcp/1"}', "gossip": "true", "store_bytes_max": str(2**30)}
+    values["sync"] = '{checkpoint = "checkpoint"}'
     values["metrics"] = '{listen = "127.0.0.1:1"}'
     given = {line.partition(" ")[0]: line.partition("= ")[2] for line in GOOD.splitlines()} | values
     given |= {name: '"x.pem"' for name in config.FIELDS if name.startswith("tls_")}
