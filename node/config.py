@@ -229,6 +229,7 @@ def load_config(path: Path) -> NodeConfig:
         tls_key=tls_key,
         tls_client_ca=tls_ca,
         store_bytes_max=store_bytes_max,
+        sync_checkpoint=_take_checkpoint(path, fields),
         metrics=metrics,
     )
     fields.finish()

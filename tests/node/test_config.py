@@ -205,12 +205,12 @@ def test_loopback(host: str, expected: bool) -> None:
 
 
 def test_pinned_checkpoint_is_a_file_beside_the_configuration(tmp_path: Path) -> None:
-    assert load_config(write(tmp_path, GOOD)).sync_checkpoint is None
-    good = load_config(write(tmp_path, GOOD + '[sync]\ncheckpoint = "pin/checkpoint"\n'))
+    assert load_config(write(tmp_path, GOOD + PEERS)).sync_checkpoint is None
+    good = load_config(write(tmp_path, GOOD + PEERS + '[sync]\ncheckpoint = "pin/checkpoint"\n'))
     assert good.sync_checkpoint == tmp_path / "pin" / "checkpoint"
     for table, field in (("checkpoint = 1", "sync.checkpoint"), ('checkpont = "x"', "sync.checkpont")):
         with pytest.raises(ConfigError, match=field):
-            load_config(write(tmp_path, GOOD + f"[sync]\n{table}\n"))
+            load_config(write(tmp_path, GOOD + PEERS + f"[sync]\n{table}\n"))
 
 
 def test_known_fields_are_those_that_are_read(tmp_path: Path) -> None:
