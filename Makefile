@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 BUILD_INPUTS := pyproject.toml hatch_build.py $(wildcard protos/*.proto)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SEEDS ?= 500
+SECONDS_TO_FUZZ := $(if $(filter command% env%,$(origin SECONDS)),$(SECONDS),3600)
 
-.PHONY: help demo test check format bench sim mutants model e2e image setup setup-dev lock clean
+.PHONY: help demo test check format bench sim mutants model e2e fuzz image setup setup-dev lock clean
 
 help:  ## Shows this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +67,9 @@ model: setup-dev  ## Searches the model of the voting rules with Spin (apt-get i
 
 e2e: setup-dev  ## The slow campaign: faults on real processes, 4 and 7 nodes
 	@$(BIN)/python -m tests.campaign.run
+
+fuzz: setup-dev  ## Fuzzes every decoder; SECONDS=N over all of them, an hour unless told
+	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS_TO_FUZZ)
 
 image:  ## Builds the container image; docker/test.sh tests it
 	@docker build -f docker/Dockerfile -t stretto .

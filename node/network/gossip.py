@@ -175,12 +175,13 @@ class SafePubsub(Pubsub):
     def _bounded(self, control: Any) -> Any:
         """Only what concerns our topic, only so much of it, and no addresses of others."""
         ours = [[each for each in part if each.topicID == self._topic] for part in (control.ihave, control.graft)]
-        prunes = [rpc_pb2.ControlPrune(topicID=each.topicID, backoff=each.backoff) for each in control.prune]
+        # Looked at before it is copied: a topic that is no UTF-8 can be read, as bytes, and not be written.
+        prunes = [each for each in control.prune if each.topicID == self._topic][:RPC_CONTROLS_MAX]
         return rpc_pb2.ControlMessage(
             ihave=ours[0][:RPC_CONTROLS_MAX],
             iwant=control.iwant[:RPC_CONTROLS_MAX],
             graft=ours[1][:RPC_CONTROLS_MAX],
-            prune=[each for each in prunes if each.topicID == self._topic][:RPC_CONTROLS_MAX],
+            prune=[rpc_pb2.ControlPrune(topicID=each.topicID, backoff=each.backoff) for each in prunes],
         )
 
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:

@@ -140,9 +140,14 @@ HOSTILE_CONTROL = rpc_pb2.ControlMessage(
         (rpc(publish=[rpc_pb2.Message()] * (RPC_MESSAGES_MAX + 1)), 1),
         (rpc(subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid=str(each)) for each in range(5000)]), 1),
         (rpc(control=HOSTILE_CONTROL), 0),
+        (encode_varint_prefixed(b"\x0a\x05\x08\x01\x12\x01\xff"), 0),
+        (encode_varint_prefixed(b"\x1a\x05\x22\x03\x0a\x01\xff"), 0),
     ],
-    ids=["40 x 0xff", "no protobuf", "empty", "no length", "too long", "messages", "subscriptions", "control"],
-)
+    ids=[
+        "40 x 0xff", "no protobuf", "empty", "no length", "too long", "messages", "subscriptions", "control",
+        "topic that is no text", "prune of a topic that is no text",
+    ],
+)  # fmt: skip
 async def test_frame_that_kills_stock_or_floods_it_harms_nobody(data: bytes, malformed: int) -> None:
     async with found(3, running=2, gossip_topic=TOPIC) as town, attacking(town) as attacker:
         stream = await attacker.stream(MESHSUB)
@@ -152,7 +157,7 @@ async def test_frame_that_kills_stock_or_floods_it_harms_nobody(data: bytes, mal
             await stream.reset()
         await still_works(town)
         counters = town["m0"].counters()
-        assert (counters.malformed, counters.gossip_restarts) == (malformed, 0)
+        assert (counters.malformed, counters.handler_errors, counters.gossip_restarts) == (malformed, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,20 @@
+"""All fuzz targets, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fuzz.edges import EDGES
+from tests.fuzz.formats import FORMATS
+from tests.fuzz.target import Target
+
+TARGETS: dict[str, Target] = {target.name: target for target in (*FORMATS, *EDGES)}
+assert len(TARGETS) == len(FORMATS) + len(EDGES), "every name is one target's"
+
+CORPUS = Path(__file__).parent / "corpus"
+"""Inputs that once broke something, by target: kept as tests."""
+
+
+def kept(target: Target) -> list[Path]:
+    folder = CORPUS / target.name
+    return sorted(folder.iterdir()) if folder.is_dir() else []
