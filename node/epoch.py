@@ -46,8 +46,13 @@ MakeCore = Callable[[Roster, Signer | None, Restored], Core]
 class EpochRun:
     """The core of one epoch, with its committee's members in the order of their index."""
 
-    def __init__(self, roster: Roster, member: str, core: Core, signer: Signer | None) -> None:
-        """member: whose node this is. signer: None where the core follows without voting."""
+    def __init__(
+        self, roster: Roster, member: str, core: Core, signer: Signer | None, *, is_over: bool = False
+    ) -> None:
+        """member: whose node this is. signer: None where the core follows without voting.
+
+        is_over: the epoch is known to have ended, and with it the membership, though its last blocks lack here.
+        """
         self._own = member
         self.roster = roster
         self.core = core
@@ -55,6 +60,8 @@ class EpochRun:
         self.members = tuple(each.id for each in roster.validator_members())
         if signer is not None:
             self.part = Part.VALIDATOR
+        elif is_over:
+            self.part = Part.OUTSIDE
         elif member in self.members:
             self.part = Part.KEYLESS
         else:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
-from consensus.types import Digest
+from consensus.events import PayloadsHeld
+from consensus.types import Digest, Epoch
 from ledger.payload import parse_payload
 from node.store.chain import ChainStore
 from node.validation import HeldPayload, catalogues, load_body, parse_statements
@@ -43,10 +44,22 @@ class Holdings:
         self._payloads.clear()
         self.memory_bytes = 0
 
-    def is_ending(self, digest: Digest) -> bool:
-        """Whether a payload held here holds a governance statement."""
-        held = self._payloads.get(digest) or self._read(digest)
-        return held.ending
+    def find(self, digests: Sequence[Digest], epoch: Epoch) -> tuple[list[Digest], list[Digest]]:
+        """Those of `digests` that are in the store and may be ordered in `epoch`, and those that are not here.
+
+        One of an earlier epoch is valid no more: a leader that orders it gets no vote here.
+        """
+        epochs = {digest: self._store.payload_epoch(digest) for digest in digests}
+        here = [digest for digest, found in epochs.items() if found == epoch]
+        return here, [digest for digest, found in epochs.items() if found is None]
+
+    def report(self, digests: Sequence[Digest], *, order: bool) -> Iterator[PayloadsHeld]:
+        """What to tell the core of payloads in the store: those that may end the epoch apart from the others."""
+        ending = {digest: (self._payloads.get(digest) or self._read(digest)).ending for digest in digests}
+        for kind in (False, True):
+            found = tuple(digest for digest, is_ending in ending.items() if is_ending is kind)
+            if found:
+                yield PayloadsHeld(digests=found, order=order, ending=kind)
 
     def take(self, digests: Sequence[Digest]) -> Iterator[HeldPayload]:
         """These payloads, which were reported held before, in this order; they are not kept any longer."""

@@ -6,10 +6,9 @@ Everything here is synchronous and runs on trio's thread, so nothing can come be
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, assert_never
+from typing import assert_never
 
 import trio
 
@@ -35,19 +34,21 @@ from consensus.events import (
     Signed,
     Tick,
 )
-from consensus.messages import Chain, ChainRequest, Message
-from consensus.types import Certificate, Digest
+from consensus.messages import Chain, ChainRequest
+from consensus.types import Certificate, Digest, ValidatorIndex
 from ledger.misbehaviour import MisbehaviourEvidence
 from ledger.statement import Statement
 from node.author import Author
 from node.cosigning import Cosigning
-from node.courier import CONSENSUS_BYTES_MAX, Courier
+from node.courier import Courier
 from node.epoch import Core, EpochRun, MakeCore, Part
 from node.execution import Execution, execute
 from node.greetings import Greetings
 from node.holdings import Holdings
+from node.outside import Clock, Outbox
 from node.refusals import NotAValidator
 from node.rejections import Rejections
+from node.removal import Removal
 from node.rpc.types import OnResult, SubmissionResult, SubmissionState
 from node.signer import KeyRing, Signer
 from node.start import restored_state
@@ -56,33 +57,13 @@ from node.store.voting import VotingStore
 from node.submissions import Submissions
 from node.trust import Trust
 from node.validation import HeldPayload
-from node.wire import Cosignature, CosignatureRequest, Envelope, Hello, NodeMessage, decode_envelope, encode_within
+from node.voice import Voice
+from node.wire import Cosignature, CosignatureRequest, Envelope, Hello, decode_envelope
 
 log = logging.getLogger(__name__)
 
 EVENTS_WAITING_MAX = 1024
 """Before consensus starts; peers repeat what is dropped."""
-
-
-class Outbox(Protocol):
-    """What the loop needs of the network. None ever blocks; a full queue drops, and consensus repeats itself."""
-
-    def send_consensus(self, member_id: str, frame: bytes) -> None: ...
-    def broadcast_consensus(self, frame: bytes) -> None:
-        """To every other validator of the current epoch."""
-        ...
-
-    def broadcast_payload(self, frame: bytes) -> None: ...
-
-
-class Clock:
-    """The node's two clocks; the core gets both as Tick."""
-
-    def monotonic_ms(self) -> int:
-        return int(trio.current_time() * 1000)
-
-    def wall_ms(self) -> int:
-        return time.time_ns() // 1_000_000
 
 
 class Loop:
@@ -116,6 +97,7 @@ class Loop:
         self._keys = keys
         self._make_core = make_core
         self.epoch = self._make_epoch(restored)
+        self.removal = Removal(self.rosters, self.member)
         self._begun: list[Event] | None = None
         """Of an epoch that has just begun: what its core is to be told first."""
         self.submissions = Submissions()
@@ -130,9 +112,15 @@ class Loop:
         self._greeted_by: set[str] = set()
         self._waiting: list[Event] | None = [] if hear_first else None
         """Events since the start of a node that has not heard from enough others; None once consensus runs."""
+        self._paused = False
+        self.on_greeting: Callable[[str, int], None] = lambda _member, _height: None
+        """Told of every greeting of a validator, and of the height it names, before consensus may start by it."""
+        self.stands_still: Callable[[], str] = lambda: ""
+        """In words, why consensus was paused, for the status."""
         rejections = Rejections(self.member)
         self.reject = rejections.reject
         self.rejected, self.alarms = rejections.rejected, rejections.alarms
+        self._voice = Voice(outbox, lambda: self.epoch)
         self.courier = Courier(store, outbox.send_consensus, clock.monotonic_ms)
         self.greetings = Greetings(
             roster=self.epoch.roster,
@@ -140,7 +128,7 @@ class Loop:
             voting=voting,
             boot_generation=boot_generation,
             version=version,
-            send=self._send,
+            send=self._voice.send,
             is_doubting=lambda: self.trust.recovering,
         )
         self.generations = self.greetings.generations
@@ -157,10 +145,28 @@ class Loop:
             rosters=self.rosters,
             store=store,
             keys=keys,
-            broadcast=self._broadcast_to_all,
+            broadcast=self._voice.to_all,
             reject=self.reject,
             wall_ms=clock.wall_ms,
         )
+
+    def told(self, sender: str, frame: bytes) -> None:
+        """A node proves to this one that epochs have begun without it. Never raises on what a peer sent."""
+        try:
+            proof = self.removal.told(frame)
+        except PeerError as error:
+            self.reject(sender, error)
+            return
+        if proof is not None and proof.boundary.parent == self.store.head().block.digest and not self._paused:
+            # All that lacked here was to know that it is final.
+            chain = Chain(blocks=(proof.boundary, *proof.headers), finalization=proof.finalization)
+            self.step(Received(sender=ValidatorIndex(proof.boundary.proposer), message=chain))
+        elif self.removal.removed_in is not None and self.epoch.part is not Part.OUTSIDE:
+            log.error("epoch %d has begun without this node, which stops voting", self.removal.removed_in)
+            self.submissions.refuse_all(NotAValidator(self.member, self.removal.validators))
+            core = self._make_core(self.epoch.roster, None, restored_state(self.store, self.voting))
+            self._go_on(EpochRun(self.epoch.roster, self.member, core, None, is_over=True))
+            self.step(self._tick_event())
 
     @property
     def core(self) -> Core:
@@ -188,7 +194,7 @@ class Loop:
         final anyway, and a node whose folder was put back to an older state without anybody's knowledge would give up
         views in which it voted before. So it first hears that they are over.
         """
-        if self._waiting is not None and len(self._greeted_by) < self._hear_first:
+        if self._paused or (self._waiting is not None and len(self._greeted_by) < self._hear_first):
             return
         waiting, self._waiting = self._waiting or [], None
         self.step(self._tick_event())
@@ -199,6 +205,29 @@ class Loop:
         for event in waiting:
             self.step(event)
         self._wake.set()
+
+    @property
+    def running(self) -> bool:
+        """Whether consensus has started, and stands not still."""
+        return self._waiting is None
+
+    def pause(self) -> None:
+        """Consensus stands still: another writes the store. All that it knew and has to keep is on disk."""
+        self._paused = True
+        self._waiting = []
+
+    def resume(self) -> None:
+        """Takes up where the store is now, as a restart would, in whatever epoch that is."""
+        self._paused = False
+        self._waiting = []
+        if self.rosters.epoch != self.epoch.epoch:
+            self._begin_epoch()
+            self._begun = None
+        else:
+            self.epoch = self._make_epoch(restored_state(self.store, self.voting))
+            self.holdings.clear()
+            self.trust.begin(self.core.status())
+        self.start()
 
     def frame(self, sender: str, frame: bytes) -> None:
         """A consensus frame from a member, identity proved by the transport. Never raises on what a peer sent."""
@@ -221,12 +250,13 @@ class Loop:
                 self._cosigned(sender, message)
             case CosignatureRequest():
                 for cosignature in self.cosigning.answer(message):
-                    self._send(sender, cosignature)
+                    self._voice.send(sender, cosignature)
             case Hello():
                 if index is None:
                     return
                 self.greetings.received(sender, message)
                 self._greeted_by.add(sender)
+                self.on_greeting(sender, message.height)
                 if self._waiting is not None:
                     self.start()
             case ChainRequest() if index is None or envelope.epoch != self.epoch.epoch or not self._votes:
@@ -262,7 +292,7 @@ class Loop:
         """A peer can be reached (again): says who we are and where we stand, so that whoever is behind finds out."""
         head = self.store.head()
         if head.finalization is not None and head.block.epoch == self.epoch.epoch:
-            self._send(member, head.finalization)
+            self._voice.send(member, head.finalization)
         # After it: who was greeted knows what is final here (see `start`).
         self._greet(member)
         index = self.epoch.index(member)
@@ -272,7 +302,7 @@ class Loop:
     def _greet(self, member: str) -> None:
         greeting = self.greetings.own(self.store.head().block.height)
         if greeting is not None:
-            self._send(member, greeting)
+            self._voice.send(member, greeting)
 
     def held(self, payload: HeldPayload, *, order: bool = True) -> None:
         """A payload is valid and durably stored. One whose epoch ended while it was verified is dropped again."""
@@ -364,9 +394,9 @@ class Loop:
                 assert self.signer is not None, "only who has a seat runs an engine"
                 events.append(Signed(vote=self.signer.vote(output.vote)))
             case Send():
-                self._send(self.epoch.member(output.to), output.message)
+                self._voice.send(self.epoch.member(output.to), output.message)
             case Broadcast():
-                self._broadcast(output.message)
+                self._voice.broadcast(output.message)
             case FetchPayloads():
                 self._get_payloads(output, events)
             case SendChain():
@@ -392,20 +422,10 @@ class Loop:
             log.error("two contradicting votes of %s %s", self.epoch.member(evidence.voter), evidence.sentence())
 
     def _get_payloads(self, wanted: FetchPayloads, events: deque[Event]) -> None:
-        epochs = {digest: self.store.payload_epoch(digest) for digest in wanted.digests}
-        # One of an earlier epoch is valid no more: a leader that orders it gets no vote here.
-        events.extend(self._report([d for d, epoch in epochs.items() if epoch == self.epoch.epoch], order=False))
-        missing = [digest for digest, epoch in epochs.items() if epoch is None]
+        here, missing = self.holdings.find(wanted.digests, self.epoch.epoch)
+        events.extend(self.holdings.report(here, order=False))
         if missing:
             self._fetch(missing, self.epoch.names(wanted.holders))
-
-    def _report(self, digests: Iterable[Digest], *, order: bool) -> Iterable[PayloadsHeld]:
-        """What to tell the core of payloads in the store: those that may end the epoch apart from the others."""
-        ending = {digest: self.holdings.is_ending(digest) for digest in digests}
-        for kind in (False, True):
-            found = tuple(digest for digest, is_ending in ending.items() if is_ending is kind)
-            if found:
-                yield PayloadsHeld(digests=found, order=order, ending=kind)
 
     # ---- payloads ----------------------------------------------------------------------------------------------------
 
@@ -432,7 +452,7 @@ class Loop:
         for held in again:
             self.holdings.keep(held)
             self._push_payload(held)
-        return list(self._report(self.store.pending_payloads(), order=True))
+        return list(self.holdings.report(self.store.pending_payloads(), order=True))
 
     # ---- finality ----------------------------------------------------------------------------------------------------
 
@@ -462,32 +482,19 @@ class Loop:
     def _begin_epoch(self) -> None:
         """The last block of the epoch is stored, and with it the roster of the next: this node goes on under that."""
         self.voting.begin_epoch(self.rosters.epoch)
-        self.epoch = self._make_epoch(restored_state(self.store, self.voting))
-        self.greetings.begin(self.epoch.roster, self.signer)
+        self._go_on(self._make_epoch(restored_state(self.store, self.voting)))
         self.holdings.clear()
-        for digest, error in self.author.begin(self.signer):
-            self.submissions.refuse(digest, error)
-        self.trust.begin(self.core.status())
         self._begun = self._take_up_payloads()
+
+    def _go_on(self, epoch: EpochRun) -> None:
+        self.epoch = epoch
+        self.greetings.begin(epoch.roster, epoch.signer)
+        for digest, error in self.author.begin(epoch.signer):
+            self.submissions.refuse(digest, error)
+        self.trust.begin(epoch.core.status())
 
     def _tell(self, executed: Execution) -> None:
         for applied in executed.applied:
             for receipt in applied.receipts:
                 self.author.forget(receipt.statement)
                 self.submissions.executed(receipt, self.store)
-
-    # ---- what goes out -----------------------------------------------------------------------------------------------
-
-    def _send(self, member: str, message: NodeMessage) -> None:
-        for frame in encode_within(message, CONSENSUS_BYTES_MAX, self.epoch.epoch):
-            self._outbox.send_consensus(member, frame)
-
-    def _broadcast(self, message: Message | Cosignature | CosignatureRequest) -> None:
-        for frame in encode_within(message, CONSENSUS_BYTES_MAX, self.epoch.epoch):
-            self._outbox.broadcast_consensus(frame)
-
-    def _broadcast_to_all(self, message: Cosignature | CosignatureRequest) -> None:
-        """Observers want to serve checkpoints too."""
-        self._broadcast(message)
-        for member in self.epoch.observers:
-            self._send(member, message)

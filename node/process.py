@@ -19,12 +19,14 @@ from ledger.roster import Roster
 from node.acquire import Acquirer, answer_fetch
 from node.config import NodeConfig, load_config
 from node.cores import make_core
+from node.former import FormerMembers
 from node.intake import Door
 from node.keys import public_bytes, seed_bytes
 from node.logs import configure_logs
-from node.loop import Clock, Loop
+from node.loop import Loop
 from node.network.network import Network
 from node.network.values import SYNC_BODY_BYTES_MAX, NetworkSettings, StreamClass
+from node.outside import Clock
 from node.peers import PeerIds
 from node.reader_process import reader_process
 from node.rosters import Rosters
@@ -33,6 +35,8 @@ from node.signer import KeyRing, load_member_key
 from node.start import check_members, load_genesis, open_voting
 from node.store.chain import ChainStore
 from node.store.voting import VotingStore
+from node.sync_phase import SyncPhase
+from node.sync_pin import Pinning, read_pin
 from node.wire import decode_fetch, encode_contents
 
 log = logging.getLogger(__name__)
@@ -81,6 +85,8 @@ async def _run_node(config: NodeConfig, signals: AsyncIterator[int]) -> None:
         open_voting(config.voting_path, store) as (voting, restored),
     ):
         generation = voting.next_boot_generation()
+        pin = None if config.sync_checkpoint is None else read_pin(config.sync_checkpoint, genesis.origin)
+        pinning = Pinning(config.chain_path, store, pin)
         peer_key = load_member_key(config, "peer", store.rosters.current)
         check_members(config, store.rosters, public_bytes(peer_key))
         peers = PeerIds(store.rosters, config.member)
@@ -89,18 +95,21 @@ async def _run_node(config: NodeConfig, signals: AsyncIterator[int]) -> None:
             NetworkSettings(listen=config.listen, peers=config.peers, gossip_topic=topic), seed_bytes(peer_key), peers
         )
         async with trio.open_nursery() as nursery:
-            node = _Node(config, store, network, nursery)
+            node = _Node(config, store, network, nursery, pinning)
             await node.run(voting, restored, keys, generation, signals)
 
 
 class _Node:
     """The running parts of one node and the tasks between them."""
 
-    def __init__(self, config: NodeConfig, store: ChainStore, network: Network, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, config: NodeConfig, store: ChainStore, network: Network, nursery: trio.Nursery, pinning: Pinning
+    ) -> None:
         self.config = config
         self.store = store
         self.network = network
         self.nursery = nursery
+        self.pinning = pinning
 
     async def run(
         self, voting: VotingStore, restored: Restored, keys: KeyRing, generation: int, signals: AsyncIterator[int]
@@ -128,12 +137,28 @@ class _Node:
             held=loop.held,
             reject=loop.reject,
         )
+        self.sync = SyncPhase(
+            store=self.store,
+            network=self.network,
+            pinning=self.pinning,
+            reject=loop.reject,
+            pause=loop.pause,
+            resume=loop.resume,
+            running=lambda: loop.running,
+        )
+        loop.on_greeting, loop.stands_still = self.sync.greeted, self.sync.line
         self.network.set_responder(self._respond)
         self.network.on_connect(loop.connected)
+        self.network.on_farewell(FormerMembers(self.store), loop.told)
         await self.nursery.start(self.network.run)
         loop.start()
         self.nursery.start_soon(self._pump)
         self.nursery.start_soon(loop.run_timers)
+        self.nursery.start_soon(self.sync.run)
+        # What was taken on trust below a pinned checkpoint is not served before it is proven.
+        if not await self._is_proven(signals):
+            self.nursery.cancel_scope.cancel()
+            return
         door = Door(loop, self.nursery, self.network.connected, self._counters)
         self.nursery.start_soon(door.run)
         self.nursery.start_soon(_refresh, door)
@@ -150,6 +175,20 @@ class _Node:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(server.stop)
             self.nursery.cancel_scope.cancel()
+
+    async def _is_proven(self, signals: AsyncIterator[int]) -> bool:
+        """Waits for it; False where a stop signal came first."""
+        async with trio.open_nursery() as nursery:
+
+            async def stop() -> None:
+                await anext(signals)
+                log.info("stopping before the pinned checkpoint was proven")
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(stop)
+            await self.sync.proven.wait()
+            nursery.cancel_scope.cancel()
+        return self.sync.proven.is_set()
 
     async def _pump(self) -> None:
         async for inbound in self.network.inbound:
@@ -168,10 +207,12 @@ class _Node:
             # Raised, it would be logged with its traceback, each time.
             self.loop.reject(member, error)
             return encode_contents((None,))
+        if self.pinning.is_open:
+            return encode_contents((None,) * max(1, len(getattr(fetch, "digests", ()))))
         return encode_contents(answer_fetch(self.store, fetch, ANSWER_BYTES_MAX))
 
     def _counters(self) -> Mapping[str, int]:
-        return asdict(self.network.counters())
+        return asdict(self.network.counters()) | self.sync.counters()
 
     def _fetch(self, digests: Iterable[Digest], holders: Sequence[str]) -> None:
         self.acquirer.fetch(digests, holders)

@@ -54,6 +54,11 @@ class Submissions:
                 SubmissionResult(digest=statement, state=SubmissionState.REFUSED, refusal=refusal_of(error))
             )  # fmt: skip
 
+    def refuse_all(self, error: RequestError) -> None:
+        """As `refuse`, of every statement that somebody waits for."""
+        for statement in list(self._waiting):
+            self.refuse(statement, error)
+
     def _tell(self, result: SubmissionResult) -> None:
         for on_result in self._waiting.pop(result.digest, ()):
             on_result(result)

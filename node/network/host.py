@@ -145,7 +145,9 @@ class GuardedSwarm(Swarm):
     """A swarm for members only, that dials only when told to, and forgets connections that ended."""
 
     gate: Callable[[str], bool]
+    may_be_told: Callable[[str], bool]
     arrived: Callable[[EdgeConnection], None]
+    leaving: Callable[[EdgeConnection], None]
     tally: Tally
     write_s_max: float
 
@@ -153,7 +155,8 @@ class GuardedSwarm(Swarm):
         """The gate: here noise has proved the peer id, inbound and outbound; stock gates only by IP address."""
         assert isinstance(muxed_conn, BoundedYamux), "the upgrader makes nothing else"
         peer_id = str(muxed_conn.peer_id)
-        if not self.gate(peer_id):
+        is_member = self.gate(peer_id)
+        if not is_member and not self.may_be_told(peer_id):
             self.tally.refused_connections += 1
             # A stranger that insists must not fill the disk.
             level = logging.INFO if self.tally.refused_connections <= REFUSALS_LOGGED else logging.DEBUG
@@ -162,7 +165,8 @@ class GuardedSwarm(Swarm):
             raise SwarmException("not a member")
         conn = await super().add_conn(muxed_conn, direction)
         if not muxed_conn.is_closed:
-            self.arrived(EdgeConnection(conn, muxed_conn, direction == "outbound", self.write_s_max))
+            edge = EdgeConnection(conn, muxed_conn, direction == "outbound", self.write_s_max)
+            (self.arrived if is_member else self.leaving)(edge)
         return conn
 
     async def dial_peer(self, peer_id: ID) -> list[Any]:
@@ -190,11 +194,19 @@ class GuardedSwarm(Swarm):
         await muxed.event_closed.wait()
         raise SwarmException("the connection has ended")  # frees the slot and the task
 
-    def prepare(
-        self, gate: Callable[[str], bool], arrived: Callable[[EdgeConnection], None], tally: Tally, write_s_max: float
+    def prepare(  # noqa: PLR0917  called once, by the host
+        self,
+        gate: Callable[[str], bool],
+        may_be_told: Callable[[str], bool],
+        arrived: Callable[[EdgeConnection], None],
+        leaving: Callable[[EdgeConnection], None],
+        tally: Tally,
+        write_s_max: float,
     ) -> None:
         self.gate = gate
+        self.may_be_told = may_be_told
         self.arrived = arrived
+        self.leaving = leaving
         self.tally = tally
         self.write_s_max = write_s_max
         self._handshakes: Counter[str] = Counter()
@@ -222,9 +234,13 @@ class Host:
         gate: Callable[[str], bool],
         arrived: Callable[[EdgeConnection], None],
         tally: Tally,
+        may_be_told: Callable[[str], bool] = lambda _peer_id: False,
+        leaving: Callable[[EdgeConnection], None] = lambda _connection: None,
         guarded: bool = True,
     ) -> None:
-        """seed: 32 bytes, the Ed25519 `peer` key. guarded=False: stock behaviour, for tests of the guards only."""
+        """may_be_told, leaving: a connection that the gate refuses is given to `leaving` where it may be told why.
+
+        seed: 32 bytes, the Ed25519 `peer` key. guarded=False: stock behaviour, for tests of the guards only."""
         silence_libp2p()
         self._settings = settings
         self._tally = tally
@@ -260,7 +276,7 @@ class Host:
                 outbound_stream_protocol_negotiation_timeout=NEGOTIATE_S_MAX,
             ),
         )
-        self.swarm.prepare(gate, arrived, tally, settings.write_s_max)
+        self.swarm.prepare(gate, may_be_told, arrived, leaving, tally, settings.write_s_max)
         self.libp2p = QuietHost(network=self.swarm, disable_identify_address_discovery=True)
         self.libp2p.remove_stream_handler(ID_PUSH)
         if guarded:

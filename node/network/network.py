@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from consensus.errors import MalformedMessage
+from node.network.farewell import PROTOCOL as FAREWELL
+from node.network.farewell import Farewells, Proofs, Told
 from node.network.frames import FrameReader, encode_frame
 from node.network.inbox import Inbox
 from node.network.keeper import Keeper, Presence, dials
@@ -59,6 +61,7 @@ class Network:
         self._keepers: dict[str, Keeper] = {}
         self._streams_in: dict[tuple[str, StreamClass], Stream] = {}
         self._requests = Requests(self._send_sync)
+        self._farewells = Farewells()
         self._connect_callbacks: list[Callable[[str], None]] = []
         self._host: Host | None = None
         self._gossip: Gossip | None = None
@@ -84,13 +87,20 @@ class Network:
         from node.network.host import Host  # noqa: PLC0415  libp2p takes seconds to import
 
         self._host = host = Host(
-            self._settings, self._seed, gate=self._is_member, arrived=self._arrived, tally=self._tally
+            self._settings,
+            self._seed,
+            gate=self._is_member,
+            arrived=self._arrived,
+            tally=self._tally,
+            may_be_told=self._farewells.is_due,
+            leaving=self._leaving,
         )
         host.check_address()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             for cls in DIRECT_CLASSES:
                 host.handle(protocol_of(cls), self._reader_of(cls))
+            host.handle(FAREWELL, self._farewells.reader(self._members))
             if self._settings.gossip_topic is not None:
                 from node.network.gossip import Gossip  # noqa: PLC0415
 
@@ -157,6 +167,10 @@ class Network:
         """Calls back with the member id when a member becomes reachable, and again after frames to it were lost."""
         self._connect_callbacks.append(callback)
 
+    def on_farewell(self, proofs: Proofs, told: Told) -> None:
+        """proofs: for nodes whose members were removed. told: called with what others say of this node's removal."""
+        self._farewells.use(proofs, told)
+
     def counters(self) -> NetworkCounters:
         self._tally.connected = len(self.connected())
         return self._tally.snapshot()
@@ -185,6 +199,10 @@ class Network:
         self._links[member_id] = link
         self._presence_of(member_id).came()
         self._nursery.start_soon(self._serve, link)
+
+    def _leaving(self, connection: Connection) -> None:
+        assert self._nursery is not None, "connections arrive while running"
+        self._nursery.start_soon(self._farewells.say, connection)
 
     async def _serve(self, link: Link) -> None:
         logger.info("connected to %s (%s)", link.member_id, "dialled" if link.connection.outbound else "accepted")

@@ -35,15 +35,15 @@ WALL_MS = 1_800_000_000_000
 
 def make_folder(folder: Path, member: str) -> NodeConfig:
     """A node's folder as `devnet init` makes it, with the keys of `tests.ledger.builders`."""
-    shutil.copytree(Path(_template().name) / member, folder)
+    shutil.copytree(Path(_template(member).name) / member, folder)
     return load_config(folder / "config.toml")
 
 
 @cache
-def _template() -> tempfile.TemporaryDirectory[str]:
+def _template(*members: str) -> tempfile.TemporaryDirectory[str]:
     """A folder for each member, made once: what costs time in them are the fsyncs of making stores."""
     template = tempfile.TemporaryDirectory(prefix="stretto-test-")
-    for member in MEMBERS:
+    for member in members:
         folder = Path(template.name) / member
         (folder / "keys").mkdir(parents=True)
         for name in KEY_NAMES:

@@ -33,8 +33,8 @@ from consensus.types import (
 )
 from ledger.note import NoteSignature
 from ledger.payload import parse_payload
-from node import loop as module
-from node.loop import Clock
+from node.courier import CONSENSUS_BYTES_MAX
+from node.outside import Clock
 from node.rejections import REJECTIONS_LOGGED_PER_PEER
 from node.rpc.types import SubmissionState
 from node.store.errors import StoreFull
@@ -305,10 +305,10 @@ def test_answer_too_large_for_a_frame_goes_in_several(node: Bench, monkeypatch: 
         signatures=(Signature(bytes(64)),) * 86,
     )
     message = Certificates(certificates=(certificate,) * 128)
-    node.loop._send("label", message)
-    node.loop._broadcast(message)
+    node.loop._voice.send("label", message)
+    node.loop._voice.broadcast(message)
     assert len(node.said.consensus) >= 6
-    assert max(len(frame) for _, frame in node.said.consensus) <= module.CONSENSUS_BYTES_MAX
+    assert max(len(frame) for _, frame in node.said.consensus) <= CONSENSUS_BYTES_MAX
 
 
 def test_error_of_this_machine_is_not_blamed_on_a_peer(node: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ from node.signer import KeyRing, Signer
 from node.start import GenesisUnreadable, UnknownSelf, check_members, load_genesis, open_voting
 from node.store.chain import ChainStore
 from node.store.errors import StoreFull
+from node.sync_pin import Pinning
 from node.wire import Fetch, decode_contents, encode_fetch
 from tests.ledger.builders import make_consortium, make_member, public_key
 from tests.node.nodes import GENESIS, MEMBERS, make_folder, make_signer
@@ -199,6 +200,7 @@ async def test_malformed_fetch_is_counted_and_answered_with_nothing(tmp_path: Pa
         (digest,) = store.put_blobs([b"chunk"])
         node = _Node.__new__(_Node)
         node.store = store
+        node.pinning = Pinning(config.chain_path, store, None)
         node.loop = SimpleNamespace(reject=lambda member, _error: rejected.append(member))  # type: ignore[assignment]
         answer = await node._respond("label", encode_fetch(Fetch(payloads=False, digests=(digest,))))
         assert decode_contents(answer, 1) == (b"chunk",)

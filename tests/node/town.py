@@ -11,10 +11,13 @@ from consensus.types import Digest
 from ledger.payload import Payload, parse_payload
 from ledger.statement import Statement
 from node.acquire import answer_fetch
+from node.former import FormerMembers
+from node.network.peer_id import peer_id_of
 from node.rpc.types import OnResult
 from node.validation import HeldPayload, catalogues, check_author, check_statements
 from node.wire import Fetch
-from tests.node.nodes import GENESIS, MEMBERS, Bench, FakeClock, Results, Said, make_folder
+from tests.ledger.builders import public_key
+from tests.node.nodes import MEMBERS, Bench, FakeClock, Results, Said, make_folder
 
 STEPS_MAX = 200_000
 
@@ -29,12 +32,12 @@ class Wires(Said):
 
     def _say(self, to: str, frame: bytes) -> None:
         self.consensus.append((to, frame))
-        for other in MEMBERS if to == "*" else (to,):
+        for other in self._town.validators(self._member) if to == "*" else (to,):
             self._town.post(self._member, other, lambda node, sender, f=frame: node.loop.frame(sender, f))
 
     def broadcast_payload(self, frame: bytes) -> None:
         self.payloads.append(frame)
-        for other in MEMBERS:
+        for other in self._town.configs:
             self._town.post(self._member, other, lambda node, _sender, f=frame: self._town.take_payload(node, f))
 
 
@@ -45,7 +48,7 @@ class Town:
         self.folder = folder
         self.clock = FakeClock()
         self.nodes: dict[str, Bench] = {}
-        self.configs = {member: make_folder(folder / member, member) for member in MEMBERS}
+        self.configs = {member: make_folder(folder / member, member) for member in dict.fromkeys((*MEMBERS, *members))}
         self._mail: deque[tuple[str, str, Callable[[Bench, str], None]]] = deque()
         self.lost: set[tuple[str, str]] = set()
         """(sender, receiver) pairs whose frames are dropped."""
@@ -64,11 +67,32 @@ class Town:
         node = Bench(self.configs[member], clock=self.clock, said=Wires(self, member), fetch=fetch)
         self.nodes[member] = node
         node.loop.start()
+        self.connect(member)
+        return node
+
+    def connect(self, member: str) -> None:
+        """Lets the node and all others know that they can reach each other, those that can."""
         for other in self.nodes:
             if other != member:
                 self.post(other, member, lambda node, sender: node.loop.connected(sender))
                 self.post(member, other, lambda node, sender: node.loop.connected(sender))
-        return node
+
+    def validators(self, member: str) -> tuple[str, ...]:
+        """To whom a node's broadcast goes: it may be in an earlier epoch than others."""
+        return tuple(each.id for each in self.nodes[member].store.rosters.current.validator_members())
+
+    def tell(self, member: str, by: str) -> None:
+        """A node that has gone on proves so to one whose member was removed, as the network does when that dials."""
+        node = self.nodes[by]
+        for frame in FormerMembers(node.store)(peer_id_of(public_key(member, "peer"))):
+            self.nodes[member].loop.told(by, frame)
+
+    def can_talk(self, sender: str, receiver: str) -> bool:
+        """Whether each is a member as far as the other knows, so that the network lets them speak."""
+        return sender == receiver or all(
+            one not in self.nodes or self.nodes[one].store.rosters.current.member(other) is not None
+            for one, other in ((sender, receiver), (receiver, sender))
+        )
 
     def stop(self, member: str) -> None:
         """As kill -9 would: what is not on disk is gone, and so are the frames on their way."""
@@ -95,7 +119,7 @@ class Town:
                 return
             sender, receiver, deliver = self._mail.popleft()
             node = self.nodes.get(receiver)
-            if node is not None:
+            if node is not None and self.can_talk(sender, receiver):
                 deliver(node, sender)
         raise AssertionError(f"still not quiet after {STEPS_MAX} frames")
 
@@ -132,8 +156,9 @@ class Town:
                 return
 
     def _hold(self, node: Bench, payload: Payload) -> None:
-        check_author(payload, GENESIS.roster)
-        statements = check_statements(payload, GENESIS.roster)
+        roster = node.store.rosters.of_payload(payload)
+        check_author(payload, roster)
+        statements = check_statements(payload, roster)
         bodies = {s.digest: self._body(node, s) for s, _ in catalogues(statements)}
         node.store.put_payloads([payload])
         node.loop.held(HeldPayload(payload=payload, statements=statements, bodies=bodies))
