@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from consensus.votes import Ballots
+from consensus import pacemaker
 from tests.scenarios.scenes import SCENES, play
 from tests.scenarios.update import FOLDER
 
@@ -21,7 +21,7 @@ def test_every_transcript_has_its_scene() -> None:
     assert {path.stem for path in FOLDER.glob("*.txt")} == set(SCENES)
 
 
-def test_a_broken_rule_shows_in_the_transcript() -> None:
-    written = (FOLDER / "late_proposal.txt").read_text()
-    with patch.object(Ballots, "reason_against", lambda self, kind, view: self._votes.get(view, {}).get(kind)):
-        assert play("late_proposal") != written
+def test_a_changed_rule_shows_in_the_transcript() -> None:
+    written = (FOLDER / "dead_leader.txt").read_text()
+    with patch.object(pacemaker, "LEADER_DELTAS", pacemaker.LEADER_DELTAS + 1):
+        assert play("dead_leader") != written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from consensus.certificates import form_certificate
 from consensus.messages import (
@@ -20,207 +20,282 @@ from consensus.messages import (
     ViewRequest,
 )
 from consensus.types import (
+    ZERO_DIGEST,
     Block,
     Certificate,
     Digest,
     Epoch,
     Height,
+    PublicKey,
     SignedVote,
     ValidatorIndex,
     View,
     Vote,
     VoteKind,
-    genesis_block,
     nullify,
 )
-from tests.consensus.toys import sign
-from tests.simulation.world import WALL_START_MS, World
+from tests.simulation.machine import Hello
+from tests.simulation.terms import Term
+from tests.simulation.world import World
+
+LATE_MS = 190
+"""How long a late proposer waits: its view is about to be given up, or was just now."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Appetite:
-    """Probabilities of each crime, per occasion."""
+    """Probability of each crime, per occasion."""
 
-    vote_for_any: float
-    finalize_any: float
-    nullify_any: float
-    equivocate: float
-    stale_parent: float
-    withhold: float
-    garbage: float
+    double_vote: float = 0.0
+    """Votes for every block it sees."""
+    nullify_and_finalize: float = 0.0
+    """Votes to finalize what is notarized, and to nullify the same view."""
+    equivocate: float = 0.0
+    """Proposes several blocks in a view."""
+    split: float = 0.0
+    """Says to some what it does not say to others."""
+    withhold: float = 0.0
+    """Keeps a message to itself."""
+    stale_parent: float = 0.0
+    """Builds on an older block than the rules want."""
+    bogus_parent: float = 0.0
+    """Builds on a block that nobody notarized."""
+    late: float = 0.0
+    """Proposes when the view is all but given up."""
+    forge: float = 0.0
+    """Votes and certificates that prove nothing: others' signatures, too few, one twice, of another consortium."""
+    replay: float = 0.0
+    """Votes and certificates of earlier epochs, as they are and as of this one."""
+    far_views: float = 0.0
+    """Votes of views that nobody has reached."""
+    flood: float = 0.0
+    """Answers that nobody asked for."""
+    bad_payload: float = 0.0
+    """Orders a payload under an author's name that did not sign it."""
+    bad_statement: float = 0.0
+    """Orders a payload that holds a statement nobody, or somebody else, signed."""
+    hidden_body: float = 0.0
+    """Orders a catalogue whose body it gives to few or to none."""
+    false_body: float = 0.0
+    """Orders a catalogue whose body is not what was signed."""
+    boundary: float = 0.0
+    """Ends epochs that go on, to committees that nobody chose; orders payloads in those that end."""
+    backdate: float = 0.0
+    """Block times that go back, or far ahead."""
+
+
+CRIMES = tuple(field.name for field in fields(Appetite))
 
 
 def appetite_of(rng: random.Random) -> Appetite:
-    return Appetite(*(rng.choice((0.0, 0.3, 0.7, 1.0)) for _ in range(6)), garbage=rng.choice((0.0, 0.1)))
+    """Some crimes now and then, some whenever there is occasion, some never."""
+    often = {name: rng.choice((0.0, 0.0, 0.3, 0.7, 1.0)) for name in CRIMES}
+    rarely = {name: rng.choice((0.0, 0.1)) for name in ("forge", "replay", "far_views", "flood")}
+    return Appetite(**(often | rarely))
 
 
 class Byzantine:
     """Hears all messages sent to it, forms certificates of them, and says what it likes to whom it likes."""
 
-    def __init__(self, world: World, index: int, appetite: Appetite) -> None:
-        self._world = world
-        self._random = world.random
-        self._committee = world.committee
-        self._me = ValidatorIndex(index)
-        self._appetite = appetite
-        genesis = genesis_block(world.committee)
-        self._blocks: dict[Digest, Block] = {genesis.digest: genesis}
-        self._votes: dict[Vote, dict[int, SignedVote]] = {}
-        self._certificates: dict[tuple[VoteKind, View, Digest], Certificate] = {}
-        self._proposed: set[View] = set()
-        world.actors[index] = self.hear
+    def __init__(self, world: World, number: int, appetite: Appetite) -> None:
+        from tests.simulation.forgery import Forger
+
+        self.world = world
+        self.random = world.random
+        self.number = number
+        self.appetite = appetite
+        self.blocks: dict[Digest, Block] = {}
+        self.votes: dict[Vote, dict[int, SignedVote]] = {}
+        self.certificates: dict[tuple[Epoch, VoteKind, View, Digest], Certificate] = {}
+        self._proposed: set[tuple[Epoch, View]] = set()
+        self._forger = Forger(self)
+        world.actors[number] = self.hear
+        world.larders[number] = self._forger.serve
+
+    # ---- who it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def term(self) -> Term:
+        """It knows at once when an epoch has begun."""
+        return self.world.checks.top_term
+
+    @property
+    def index(self) -> ValidatorIndex | None:
+        """Its seat in this epoch; None once it was voted out."""
+        return self.term.index(self.number)
+
+    @property
+    def key(self) -> PublicKey:
+        assert self.index is not None, "who has no seat signs nothing"
+        return self.term.committee.validators[self.index]
+
+    @property
+    def start(self) -> Block:
+        """The block this epoch starts from."""
+        return self.world.checks.starts[self.term.epoch]
+
+    def known(self) -> list[Certificate]:
+        """Certificates of this epoch, by view."""
+        mine = [c for key, c in self.certificates.items() if key[0] == self.term.epoch]
+        return sorted(mine, key=lambda certificate: certificate.vote.view)
+
+    @property
+    def top(self) -> View:
+        return max((certificate.vote.view for certificate in self.known()), default=self.start.view)
+
+    def may(self, probability: float) -> bool:
+        return probability > 0 and self.random.random() < probability
 
     # ---- learning ----------------------------------------------------------------------------------------------------
 
-    def hear(self, sender: int, message: Message) -> None:
+    def hear(self, sender: int, _epoch: Epoch, message: Message | Hello) -> None:
         match message:
             case SignedVote():
                 self._learn_vote(message)
             case Proposal():
-                self._blocks[message.block.digest] = message.block
+                self.blocks[message.block.digest] = message.block
                 self._learn_vote(message.vote)
                 for certificate in (*message.nullifications, *((message.parent,) if message.parent else ())):
-                    self._learn(certificate)
+                    self.learn(certificate)
             case Certificate():
-                self._learn(message)
+                self.learn(message)
             case Certificates():
                 for certificate in message.certificates:
-                    self._learn(certificate)
+                    self.learn(certificate)
             case BlockReply():
-                self._blocks[message.block.digest] = message.block
+                self.blocks[message.block.digest] = message.block
             case Chain():
-                self._blocks |= {block.digest: block for block in message.blocks}
-                self._learn(message.finalization)
+                self.blocks |= {block.digest: block for block in message.blocks}
+                self.learn(message.finalization)
             case CertificateRequest() | BlockRequest() | ChainRequest() | ViewRequest():
                 self._answer(sender, message)
-            case ViewReply():
+            case ViewReply() | Hello():
                 pass
-        if self._random.random() < self._appetite.garbage:
-            self._send([sender], self._garbage())
-        self._lead()
+        if self.index is not None:
+            self._forger.tempt(sender)
+            self._lead()
 
     def _learn_vote(self, signed: SignedVote) -> None:
         vote = signed.vote
-        votes = self._votes.setdefault(vote, {})
+        votes = self.votes.setdefault(vote, {})
         is_new_vote = not votes
         votes[signed.voter] = signed
-        if is_new_vote and vote.kind is VoteKind.NOTARIZE and self._may(self._appetite.vote_for_any):
-            self._cast(vote)
-        if is_new_vote and self._may(self._appetite.nullify_any):
-            self._cast(nullify(vote.epoch, vote.view))
-        if len(votes) >= self._committee.quorum:
-            self._learn(form_certificate(votes.values()))
+        if vote.epoch != self.term.epoch or self.index is None:
+            return
+        if is_new_vote and vote.kind is VoteKind.NOTARIZE and self.may(self.appetite.double_vote):
+            self.cast(vote)
+        if is_new_vote and self.may(self.appetite.nullify_and_finalize):
+            self.cast(nullify(vote.epoch, vote.view))
+        if len(votes) >= self.term.committee.quorum:
+            self.learn(form_certificate(votes.values()))
 
-    def _learn(self, certificate: Certificate) -> None:
+    def learn(self, certificate: Certificate) -> None:
         vote = certificate.vote
-        key = (vote.kind, vote.view, vote.block)
-        if key in self._certificates or len(certificate.signers) < self._committee.quorum:
+        key = (vote.epoch, vote.kind, vote.view, vote.block)
+        term = self.world.checks.terms.get(vote.epoch)
+        if key in self.certificates or term is None or len(certificate.signers) < term.committee.quorum:
             return  # known, or another actor's garbage
-        self._certificates[key] = certificate
-        if vote.kind is VoteKind.NOTARIZE:
-            if self._may(self._appetite.finalize_any):
-                self._cast(replace(vote, kind=VoteKind.FINALIZE))
-            if self._may(self._appetite.nullify_any):
-                self._cast(nullify(vote.epoch, vote.view))
+        self.certificates[key] = certificate
+        is_mine = vote.epoch == self.term.epoch and self.index is not None
+        if is_mine and vote.kind is VoteKind.NOTARIZE and self.may(self.appetite.nullify_and_finalize):
+            self.cast(replace(vote, kind=VoteKind.FINALIZE))
+            self.cast(nullify(vote.epoch, vote.view))
 
-    # ---- crimes ------------------------------------------------------------------------------------------------------
+    # ---- saying ------------------------------------------------------------------------------------------------------
 
-    def _may(self, probability: float) -> bool:
-        return self._random.random() < probability
+    @property
+    def others(self) -> list[int]:
+        return [number for number in self.term.members if number != self.number]
 
-    def _some(self) -> list[int]:
-        others = [i for i in range(self._committee.size) if i != self._me]
-        if self._may(0.5):
-            return others
-        return self._random.sample(others, self._random.randint(1, len(others)))
+    def some(self) -> list[int]:
+        if not self.may(self.appetite.split):
+            return self.others
+        return self.random.sample(self.others, self.random.randint(1, len(self.others)))
 
-    def _send(self, to: Sequence[int], message: Message) -> None:
-        if not self._may(self._appetite.withhold / 2):
+    def send(self, to: Sequence[int], message: Message) -> None:
+        if not self.may(self.appetite.withhold):
             for other in to:
-                self._world.send(self._me, other, message)
+                self.world.send(self.number, other, message, self.term.epoch)
 
-    def _signed(self, vote: Vote) -> SignedVote:
-        message = vote.signing_bytes(self._committee.consortium)
-        return SignedVote(vote=vote, voter=self._me, signature=sign(self._me, message))
+    def signed(self, vote: Vote) -> SignedVote:
+        assert self.index is not None, "who has no seat signs nothing"
+        return SignedVote(vote=vote, voter=self.index, signature=self.world.sign(self.key, vote))
 
-    def _cast(self, vote: Vote) -> None:
-        signed = self._signed(vote)
-        self._votes.setdefault(vote, {})[self._me] = signed
-        self._send(self._some(), signed)
-        if len(self._votes[vote]) >= self._committee.quorum:
-            self._learn(form_certificate(self._votes[vote].values()))
+    def cast(self, vote: Vote) -> None:
+        signed = self.signed(vote)
+        self.votes.setdefault(vote, {})[signed.voter] = signed
+        self.send(self.some(), signed)
+        if len(self.votes[vote]) >= self.term.committee.quorum:
+            self.learn(form_certificate(self.votes[vote].values()))
+
+    # ---- leading -----------------------------------------------------------------------------------------------------
 
     def _lead(self) -> None:
-        """Propose in the views we lead: several blocks, on the right parent or on a stale one."""
-        top = max((view for _, view, _ in self._certificates), default=View(0))
-        for view in (View(top + 1), View(top + 2)):
-            if self._committee.leader(view) == self._me and view not in self._proposed:
-                self._proposed.add(view)
-                for _ in range(self._random.randint(2, 3) if self._may(self._appetite.equivocate) else 1):
-                    self._propose(view)
+        """Propose in the views it leads: several blocks, on the right parent or on another, now or late."""
+        term = self.term
+        for view in (View(self.top + 1), View(self.top + 2)):
+            if term.committee.leader(view) == self.index and (term.epoch, view) not in self._proposed:
+                self._proposed.add((term.epoch, view))
+                delay_ms = self.random.randint(LATE_MS // 2, LATE_MS) if self.may(self.appetite.late) else 0
+                for _ in range(self.random.randint(2, 3) if self.may(self.appetite.equivocate) else 1):
+                    self.world.at(self.world.now_ms + delay_ms, lambda v=view, e=term.epoch: self._propose(e, v))  # type: ignore[misc]
 
-    def _propose(self, view: View) -> None:
-        parents = [
-            certificate
-            for (kind, at, digest), certificate in self._certificates.items()
-            if kind is not VoteKind.NULLIFY and at < view and digest in self._blocks
-        ]
-        parents.sort(key=lambda certificate: certificate.vote.view)
-        parent = parents[-1] if parents else None
-        if parents and self._may(self._appetite.stale_parent):
-            parent = self._random.choice([*parents[-3:], None])
-        on = self._blocks[parent.vote.block] if parent is not None else genesis_block(self._committee)
-        skipped = [
-            self._certificates.get((VoteKind.NULLIFY, View(v), Digest(bytes(32)))) for v in range(on.view + 1, view)
-        ]
-        waiting = sorted(self._world.checks.submitted)
-        chosen = self._random.sample(waiting, min(len(waiting), self._random.randint(0, 2)))
+    def _parent(self, view: View) -> tuple[Block, Certificate | None]:
+        """The block to build on, and what proves that it may be built on."""
+        certified = [c for c in self.known() if c.vote.kind is not VoteKind.NULLIFY and c.vote.view < view]
+        certified = [c for c in certified if c.vote.block in self.blocks]
+        if self.may(self.appetite.bogus_parent):
+            loose = [b for b in self.blocks.values() if b.epoch == self.term.epoch and b.view < view]
+            if loose:
+                block = self.random.choice(loose)
+                return block, self._forger.certificate_for(block)
+        if not certified:
+            return self.start, None
+        chosen: Certificate | None = certified[-1]
+        if self.may(self.appetite.stale_parent):
+            chosen = self.random.choice([*certified[-3:], None])
+        return (self.start, None) if chosen is None else (self.blocks[chosen.vote.block], chosen)
+
+    def _propose(self, epoch: Epoch, view: View) -> None:
+        if epoch != self.term.epoch or self.index is None:
+            return
+        on, parent = self._parent(view)
+        if on.view >= view:
+            return
+        nullifications = (
+            self.certificates.get((epoch, VoteKind.NULLIFY, View(v), ZERO_DIGEST)) for v in range(on.view + 1, view)
+        )
+        payloads, committee = self._forger.cargo()
+        time_ms = self.world.wall_ms + self.random.randint(-500, 20)
+        if self.may(self.appetite.backdate):
+            time_ms = self.random.choice((on.timestamp_ms - 1, on.timestamp_ms, self.world.wall_ms + 10**7))
+        else:
+            time_ms = max(on.timestamp_ms + 1, time_ms)
         block = Block(
-            consortium=self._committee.consortium, epoch=self._committee.epoch, view=view,
-            height=Height(on.height + 1), parent_view=on.view, parent=on.digest,
-            timestamp_ms=max(on.timestamp_ms + 1, WALL_START_MS + self._world.now_ms + self._random.randint(-500, 20)),
-            proposer=self._me, payloads=tuple(chosen),
+            consortium=self.term.committee.consortium, epoch=epoch, view=view, height=Height(on.height + 1),
+            parent_view=on.view, parent=on.digest, timestamp_ms=max(0, time_ms), proposer=self.index,
+            payloads=payloads, next_committee=committee,
         )  # fmt: skip
-        self._blocks[block.digest] = block
-        vote = Vote(kind=VoteKind.NOTARIZE, epoch=block.epoch, view=view, height=block.height, block=block.digest)
-        signed = self._signed(vote)
-        self._votes.setdefault(vote, {})[self._me] = signed
-        nullifications = tuple(c for c in skipped[-64:] if c is not None)
-        self._send(self._some(), Proposal(block=block, vote=signed, parent=parent, nullifications=nullifications))
+        self.blocks[block.digest] = block
+        vote = Vote(kind=VoteKind.NOTARIZE, epoch=epoch, view=view, height=block.height, block=block.digest)
+        signed = self.signed(vote)
+        self.votes.setdefault(vote, {})[signed.voter] = signed
+        held = tuple(c for c in nullifications if c is not None)[-64:]
+        self.send(self.some(), Proposal(block=block, vote=signed, parent=parent, nullifications=held))
+
+    # ---- answering ---------------------------------------------------------------------------------------------------
 
     def _answer(self, sender: int, message: Message) -> None:
-        """Half the truth, or nothing."""
-        known = sorted(self._certificates.values(), key=lambda certificate: certificate.vote.view)
+        """Half the truth, or nothing; and nothing that costs others their trust in those who asked."""
+        known = self.known()
         match message:
             case CertificateRequest() if known:
-                count = self._random.randint(1, min(len(known), 20))
-                chosen = sorted(self._random.sample(known, count), key=lambda certificate: certificate.vote.view)
-                self._send([sender], Certificates(certificates=tuple(chosen)))
-            case BlockRequest() if self._blocks:
-                self._send([sender], BlockReply(block=self._random.choice(list(self._blocks.values()))))
+                count = self.random.randint(1, min(len(known), 20))
+                chosen = sorted(self.random.sample(known, count), key=lambda certificate: certificate.vote.view)
+                self.send([sender], Certificates(certificates=tuple(chosen)))
+            case BlockRequest() if self.blocks:
+                self.send([sender], BlockReply(block=self.random.choice(list(self.blocks.values()))))
             case ViewRequest() if known:
-                self._send([sender], ViewReply(nonce=message.nonce, highest=known[0]))
+                self.send([sender], ViewReply(nonce=message.nonce, highest=known[0]))
             case _:
                 pass
-
-    def _garbage(self) -> Message:
-        """Well-formed values that prove nothing: wrong epochs, forged signatures, too few signers, far views."""
-        rng = self._random
-        top = max((view for _, view, _ in self._certificates), default=View(0))
-        view = View(rng.choice((1, max(1, top), top + 1, top + 1, top + 2, top + 80)))
-        block = rng.choice(list(self._blocks.values()))
-        finalize = Vote(kind=VoteKind.FINALIZE, epoch=Epoch(0), view=view, height=block.height, block=block.digest)
-        vote = rng.choice((nullify(Epoch(0), view), nullify(Epoch(1), view), finalize))
-        signed = self._signed(vote)
-        forged = replace(signed, voter=ValidatorIndex(rng.randint(0, self._committee.size)))
-        few = form_certificate([signed])
-        forgery = form_certificate([replace(signed, voter=ValidatorIndex(i)) for i in range(self._committee.quorum)])
-        certificate = rng.choice((few, forgery))
-        far = View(rng.choice((10**6, 2**63)))
-        return rng.choice((
-            forged, forged, certificate, Certificates(certificates=(certificate,)), BlockReply(block=block),
-            self._signed(nullify(Epoch(0), far)), ChainRequest(from_height=Height(far)),
-            CertificateRequest(from_view=far), ViewRequest(nonce=b""), ViewReply(nonce=b"x" * 16, highest=certificate),
-            Chain(blocks=(block,), finalization=certificate), Chain(blocks=(), finalization=certificate),
-            Proposal(block=block, vote=signed, parent=None, nullifications=(certificate,)),
-        ))  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from consensus.certificates import check_certificate
 from consensus.events import Commit, Misbehaviour, Rejected
-from consensus.types import Block, Committee, Digest, Vote, VoteKind
-from tests.consensus.toys import verify
+from consensus.types import ZERO_DIGEST, Block, Digest, Epoch, VerifySignature, Vote, VoteKind, genesis_block
+from ledger.apply import Applied
 from tests.simulation.disk import Disk
+from tests.simulation.terms import Term
 
 
 class Violation(AssertionError):
@@ -14,24 +17,54 @@ class Violation(AssertionError):
 
 
 class Checks:
-    """Knows everything about every honest validator, across its crashes."""
+    """Knows everything about every honest node, across its crashes."""
 
-    def __init__(self, committee: Committee, honest: frozenset[int]) -> None:
-        self._committee = committee
+    def __init__(self, term: Term, verify: VerifySignature, honest: frozenset[int]) -> None:
+        self.terms: dict[Epoch, Term] = {term.epoch: term}
+        """The epochs so far, as whoever got there first found them; everybody else must find the same."""
+        self.starts: dict[Epoch, Block] = {term.epoch: genesis_block(term.committee)}
+        self._verify = verify
         self._honest = honest
-        self._signed: dict[tuple[int, int, VoteKind], Vote] = {}
+        self._signed: dict[tuple[int, int, int, VoteKind], Vote] = {}
+        self._voted_in: dict[int, Epoch] = {}
         self._agreed: dict[int, Digest] = {}
+        self._roots: dict[int, Digest] = {}
         self.submitted: set[Digest] = set()
+        """Payloads that anybody, honest or not, gave out with good form, signatures and bodies."""
+        self.legitimate: dict[Digest, tuple[bytes, ...]] = {}
+        """Statements that may stand on the log, each with its claims. Others are on it by a fault."""
+
+    @property
+    def top_term(self) -> Term:
+        """The newest epoch that anybody reached."""
+        return self.terms[max(self.terms)]
+
+    # ---- votes -------------------------------------------------------------------------------------------------------
 
     def sign(self, node: int, vote: Vote, disk: Disk) -> None:
-        """Persist before Sign, and no honest contradiction, ever: across crashes and restarts."""
-        if disk.votes.get((vote.view, vote.kind)) != vote:
-            raise Violation(f"validator {node} signs a vote that is not on its disk: {vote}")
-        earlier = self._signed.setdefault((node, vote.view, vote.kind), vote)
+        """Persist before Sign, and no honest contradiction, ever: across crashes, restarts and epochs."""
+        if disk.votes.get((vote.epoch, vote.view, vote.kind)) != vote:
+            raise Violation(f"node {node} signs a vote that is not on its disk: {vote}")
+        if vote.epoch != disk.term.epoch or disk.term.index(node) is None:
+            raise Violation(f"node {node} signs a vote of epoch {vote.epoch}, in which it is no validator: {vote}")
+        if vote.epoch < self._voted_in.setdefault(node, vote.epoch):
+            raise Violation(f"node {node} votes in epoch {vote.epoch} after it voted in {self._voted_in[node]}")
+        self._voted_in[node] = vote.epoch
+
+        def key(kind: VoteKind) -> tuple[int, int, int, VoteKind]:
+            return (node, vote.epoch, vote.view, kind)
+
+        is_first = key(vote.kind) not in self._signed
+        earlier = self._signed.setdefault(key(vote.kind), vote)
         if earlier != vote:
-            raise Violation(f"validator {node} signed twice in view {vote.view}: {earlier} and {vote}")
-        if (node, vote.view, VoteKind.NULLIFY) in self._signed and (node, vote.view, VoteKind.FINALIZE) in self._signed:
-            raise Violation(f"validator {node} both nullified and finalized view {vote.view}")
+            raise Violation(f"node {node} signed twice in view {vote.view}: {earlier} and {vote}")
+        nullified = key(VoteKind.NULLIFY) in self._signed
+        if nullified and key(VoteKind.FINALIZE) in self._signed:
+            raise Violation(f"node {node} both nullified and finalized view {vote.view}")
+        if is_first and nullified and vote.kind is VoteKind.NOTARIZE:
+            raise Violation(f"node {node} notarized in view {vote.view}, which it had nullified")
+
+    # ---- finality ----------------------------------------------------------------------------------------------------
 
     def commit(self, node: int, commit: Commit, disk: Disk) -> None:
         """Order, links, payloads held, a real finalization, only submitted payloads; and agreement of all."""
@@ -40,24 +73,63 @@ class Checks:
             self._check_block(node, block, parent, disk)
             agreed = self._agreed.setdefault(block.height, block.digest)
             if agreed != block.digest:
-                raise Violation(f"fork at height {block.height}: validator {node} committed {block.digest.hex()[:8]}")
+                raise Violation(f"fork at height {block.height}: node {node} committed {block.digest.hex()[:8]}")
             parent = block
-        last, vote = commit.blocks[-1], commit.finalization.vote
-        if (vote.kind, vote.view, vote.block) != (VoteKind.FINALIZE, last.view, last.digest):
-            raise Violation(f"validator {node} committed height {last.height} with a certificate of something else")
-        check_certificate(commit.finalization, self._committee, verify)
+        if any(block.next_committee != ZERO_DIGEST for block in commit.blocks[:-1]):
+            raise Violation(f"node {node} committed blocks above a boundary")
+        for block in commit.proof:
+            if (block.parent, block.epoch) != (parent.digest, parent.epoch) or block.payloads:
+                raise Violation(f"node {node} proves a boundary by a block that does not follow it, or is not empty")
+            parent = block
+        if commit.proof and not commit.ends_epoch:
+            raise Violation(f"node {node} committed headers that prove no boundary")
+        vote = commit.finalization.vote
+        if (vote.kind, vote.view, vote.block) != (VoteKind.FINALIZE, parent.view, parent.digest):
+            raise Violation(f"node {node} committed height {parent.height} with a certificate of something else")
+        check_certificate(commit.finalization, disk.term.committee, self._verify)
 
     def _check_block(self, node: int, block: Block, parent: Block, disk: Disk) -> None:
         links = (block.height, block.parent, block.parent_view) == (parent.height + 1, parent.digest, parent.view)
         if not links:
-            raise Violation(f"validator {node} committed height {block.height} over height {parent.height}")
+            raise Violation(f"node {node} committed height {block.height} over height {parent.height}")
+        if block.epoch != disk.term.epoch:
+            raise Violation(f"node {node} committed a block of epoch {block.epoch} in epoch {disk.term.epoch}")
+        if block.payloads and (block.next_committee != ZERO_DIGEST or disk.next_roster is not None):
+            raise Violation(f"node {node} committed payloads at height {block.height}, after a change had passed")
         if block.timestamp_ms <= parent.timestamp_ms:
             raise Violation(f"block time went back at height {block.height}")
         for digest in block.payloads:
             if digest not in disk.payloads:
-                raise Violation(f"validator {node} committed height {block.height} without its payloads")
+                raise Violation(f"node {node} committed height {block.height} without its payloads")
             if digest not in self.submitted:
-                raise Violation(f"validator {node} committed a payload that nobody submitted")
+                raise Violation(f"node {node} committed payload {digest.hex()[:6]}, which is not valid")
+
+    # ---- the log -----------------------------------------------------------------------------------------------------
+
+    def executed(self, node: int, commit: Commit, applied: Sequence[Applied], disk: Disk) -> None:
+        """Only legitimate statements, each once, with its claims; equal logs; equal rosters."""
+        books = disk.books
+        for entry in (entry for block in applied for entry in block.entries):
+            claims = self.legitimate.get(entry.statement.digest)
+            if claims is None:
+                raise Violation(f"node {node} recorded a statement that nobody may have made: leaf {entry.index}")
+            if tuple(getattr(claim, "data", claim) for claim in entry.claims) != claims:
+                raise Violation(f"node {node} recorded other claims than were signed: leaf {entry.index}")
+        digests = {statement.digest for statement in books.statements}
+        references = {(statement.issuer, statement.client_ref) for statement in books.statements}
+        if len(digests) < books.size or len(references) < books.size:
+            raise Violation(f"node {node} recorded a statement twice, within {books.size} leaves")
+        root = books.frontier.root()
+        height = commit.blocks[-1].height
+        if self._roots.setdefault(height, root) != root:
+            raise Violation(f"node {node} has another log than others at height {height}, {books.size} leaves")
+        if commit.ends_epoch:
+            self.starts.setdefault(disk.term.epoch, commit.blocks[-1])
+            term = self.terms.setdefault(disk.term.epoch, disk.term)
+            if term != disk.term:
+                raise Violation(f"node {node} has another roster in epoch {term.epoch} than others")
+
+    # ---- what is said of others --------------------------------------------------------------------------------------
 
     def misbehaviour(self, node: int, evidence: Misbehaviour) -> None:
         """Evidence is genuine and never names an honest validator."""
@@ -65,15 +137,18 @@ class Checks:
         kinds = {first.vote.kind, second.vote.kind}
         contradicts = first.vote != second.vote and (len(kinds) == 1 or kinds == {VoteKind.NULLIFY, VoteKind.FINALIZE})
         if first.voter != second.voter or first.vote.view != second.vote.view or not contradicts:
-            raise Violation(f"validator {node} reports evidence that proves nothing: {evidence}")
+            raise Violation(f"node {node} reports evidence that proves nothing: {evidence}")
+        term = self.terms[first.vote.epoch]
+        if second.vote.epoch != first.vote.epoch:
+            raise Violation(f"node {node} reports two votes of different epochs: {evidence}")
         for vote in (first, second):
-            message = vote.vote.signing_bytes(self._committee.consortium)
-            if not verify(self._committee.validators[vote.voter], message, vote.signature):
-                raise Violation(f"validator {node} reports forged evidence: {evidence}")
-        if first.voter in self._honest:
-            raise Violation(f"validator {node} accuses honest validator {first.voter}: {evidence}")
+            message = vote.vote.signing_bytes(term.committee.consortium)
+            if not self._verify(term.committee.validators[vote.voter], message, vote.signature):
+                raise Violation(f"node {node} reports forged evidence: {evidence}")
+        if term.seats[first.voter] in self._honest:
+            raise Violation(f"node {node} accuses honest node {term.seats[first.voter]}: {evidence}")
 
-    def rejected(self, node: int, rejected: Rejected) -> None:
+    def rejected(self, node: int, sender: int, rejected: Rejected) -> None:
         """Nothing an honest validator says is ever refused."""
-        if rejected.sender in self._honest:
-            raise Violation(f"validator {node} refused honest validator {rejected.sender}: {rejected.error}")
+        if sender in self._honest:
+            raise Violation(f"node {node} refused honest node {sender}: {rejected.error}")

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass
 
-from tests.consensus.toys import committee_of, payload
-from tests.simulation.byzantine import Byzantine, appetite_of
+from consensus.engine import Engine
+from consensus.types import Digest
+from tests.simulation.bounds import check_bounds, cramped
+from tests.simulation.byzantine import Appetite, Byzantine, appetite_of
 from tests.simulation.checks import Violation
+from tests.simulation.clients import Clients
+from tests.simulation.consortium import PARAMETERS, genesis_of
+from tests.simulation.machine import Machine
+from tests.simulation.politics import Politics
+from tests.simulation.recorder import Recorder
 from tests.simulation.trace import Trace
-from tests.simulation.world import Node, Weather, World
+from tests.simulation.world import Weather, World
 
-DELTA_MS = 40
-PRECISION_MS = 50
 TROUBLE_MS = 2500
 HEAL_MS = 30_000
 HEAL_VIEWS_PER_VALIDATOR = 6
 QUIET_MS = 5_000
 SET_BACK_MS = 200_000
-KINDS = ("honest", "honest", "rollback", "byzantine", "byzantine", "byzantine", "twins", "dead")
-
-
+KINDS = (
+    "honest",
+    "honest",
+    "rollback",
+    "undetected",
+    "byzantine",
+    "byzantine",
+    "byzantine",
+    "byzantine",
+    "twins",
+    "dead",
+)
 HONEST_KINDS = ("honest", "rollback")
 
 
@@ -47,22 +62,32 @@ class Scenario:
     skew_ms: int
     reconnects: bool
     """Whether healing tells everybody that connections stand again; else they find out by themselves."""
+    changes: int
+    """How often members vote on a change of the committee."""
+    is_cramped: bool
+    """Whether the engine's limits are a handful, so that they are reached."""
+    real_signatures: bool
 
 
 @dataclass(frozen=True)
 class Outcome:
     height: int
     view: int
+    epoch: int
+    leaves: int
     messages: int
     crashes: int
+    heal_views: int
+    """Views it took, after healing, to make new statements final everywhere."""
     trace: Trace
 
 
 def scenario_of(seed: int) -> Scenario:
     rng = random.Random(f"scenario {seed}")
-    size = rng.choice((4, 4, 4, 4, 5, 6, 7))
+    size = rng.choice((4, 4, 4, 4, 5, 6, 7, 8))
     kind = rng.choice(KINDS)
     count = 0 if kind in HONEST_KINDS else (size - 1) // 3
+    is_rough = kind in ("rollback", "undetected")
     return Scenario(
         seed=seed,
         size=size,
@@ -73,138 +98,214 @@ def scenario_of(seed: int) -> Scenario:
             drop=rng.choice((0.0, 0.02, 0.1, 0.3)),
             duplicate=rng.choice((0.0, 0.1)),
             straggle=rng.choice((0.0, 0.02, 0.1)),
-            crash=0.01 if kind == "rollback" else rng.choice((0.0, 0.0, 0.002, 0.01)),
+            crash=0.01 if is_rough else rng.choice((0.0, 0.0, 0.002, 0.01)),
+            down_ms=rng.choice(((1, 400), (1, 400), (0, 3))),
             sign_ms=rng.choice((0, 0, 5)),
             rollback=0.5 if kind == "rollback" else 0.0,
         ),
         partitions=rng.random() < 0.4,
-        skew_ms=rng.choice((0, 0, 10, PRECISION_MS // 2)),
+        skew_ms=rng.choice((0, 0, 10, PARAMETERS.precision_ms // 2)),
         reconnects=rng.random() < 0.5,
+        changes=rng.choice((0, 0, 1, 2, 4)),
+        is_cramped=rng.random() < 0.15,
+        real_signatures=rng.random() < 0.03,
     )
 
 
-def run_scenario(seed: int) -> Outcome:
-    """Raises: SimulationFailure."""
-    scenario = scenario_of(seed)
-    world = _build(scenario)
-    try:
-        _trouble(world, scenario)
-        _heal(world, scenario)
-    except Violation as violation:
-        raise SimulationFailure(seed, f"{violation} [{scenario}]", world.trace.lines()) from violation
-    except (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise SimulationFailure(seed, f"the engine broke: {error!r} [{scenario}]", world.trace.lines()) from error
-    return Outcome(
-        height=max(node.disk.head.height for node in world.nodes.values()),
-        view=world.top_view(),
-        messages=world.messages,
-        crashes=sum(node.life - 1 for node in world.nodes.values()),
-        trace=world.trace,
-    )
+def run_scenario(
+    seed: int,
+    *,
+    scenario: Scenario | None = None,
+    appetite: Appetite | None = None,
+    recorder: Recorder | None = None,
+) -> Outcome:
+    """scenario, appetite: in place of what the seed says. Raises: SimulationFailure."""
+    chosen = scenario_of(seed) if scenario is None else scenario
+    with cramped() if chosen.is_cramped else nullcontext():
+        run = Run(chosen, appetite, recorder)
+        try:
+            return run.play()
+        except Violation as violation:
+            raise SimulationFailure(seed, f"{violation} [{chosen}]", run.world.trace.lines()) from violation
+        except (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise SimulationFailure(seed, f"a node broke: {error!r} [{chosen}]", run.world.trace.lines()) from error
 
 
-def _build(scenario: Scenario) -> World:
-    committee = committee_of(scenario.size, delta_ms=DELTA_MS, block_interval_ms=10, precision_ms=PRECISION_MS)
-    world = World(committee, scenario.seed, scenario.faulty)
-    world.weather = scenario.weather
-    for node in world.nodes.values():
-        node.skew_ms = world.random.randint(-scenario.skew_ms, scenario.skew_ms)
-    for index in sorted(scenario.faulty):
-        if scenario.kind == "byzantine":
-            Byzantine(world, index, appetite_of(world.random))
-    for index in world.nodes:
-        world.start(index)
-    everyone = frozenset(range(scenario.size))
-    for index in sorted(scenario.faulty):
-        if scenario.kind == "twins":
-            others = sorted(everyone - {index})
-            world.random.shuffle(others)
-            half = len(others) // 2
-            overlap = world.random.randint(0, 1)
-            world.add_twins(index, (frozenset(others[: half + overlap]), frozenset(others[half:])))
-    return world
+class Run:
+    """A scenario on its way."""
+
+    def __init__(self, scenario: Scenario, appetite: Appetite | None, recorder: Recorder | None) -> None:
+        self.scenario = scenario
+        committee = genesis_of(scenario.size).roster.committee()
+        self.world = World(
+            committee, scenario.seed, frozenset() if scenario.kind == "undetected" else scenario.faulty,
+            consortium=True, real_signatures=scenario.real_signatures, lying=scenario.faulty,
+        )  # fmt: skip
+        if recorder is not None:
+            self.world.recorder = recorder
+        self.clients = Clients(self.world)
+        self.politics = Politics(self.world, scenario.faulty)
+        self._appetite = appetite
+
+    def play(self) -> Outcome:
+        world = self.world
+        self._build()
+        self._trouble()
+        heal_views = self._heal()
+        for node in world.nodes.values():
+            if isinstance(node.engine, Engine):
+                check_bounds(node.number, node.engine)
+        return Outcome(
+            height=max(node.disk.head.height for node in world.nodes.values()),
+            view=world.top_view(),
+            epoch=world.checks.top_term.epoch,
+            leaves=max(node.disk.books.size for node in world.nodes.values()),
+            messages=world.messages,
+            crashes=world.crashes,
+            heal_views=heal_views,
+            trace=world.trace,
+        )
+
+    def _build(self) -> None:
+        scenario, world = self.scenario, self.world
+        world.weather = scenario.weather
+        for node in world.nodes.values():
+            node.skew_ms = world.random.randint(-scenario.skew_ms, scenario.skew_ms)
+        for number in sorted(scenario.faulty):
+            if scenario.kind == "byzantine":
+                Byzantine(world, number, self._appetite or appetite_of(world.random))
+        for number in world.nodes:
+            world.start(number)
+        everyone = frozenset(world.checks.top_term.members)
+        for number in sorted(scenario.faulty):
+            if scenario.kind == "twins":
+                others = sorted(everyone - {number})
+                world.random.shuffle(others)
+                half = len(others) // 2
+                overlap = world.random.randint(0, 1)
+                world.add_twins(number, (frozenset(others[: half + overlap]), frozenset(others[half:])))
+
+    # ---- trouble -----------------------------------------------------------------------------------------------------
+
+    def _trouble(self) -> None:
+        scenario, world, rng = self.scenario, self.world, self.world.random
+        for _ in range(rng.randint(3, 20)):
+            world.at(rng.randint(0, TROUBLE_MS), self.clients.submit_any)
+        for _ in range(scenario.changes):
+            world.at(rng.randint(0, TROUBLE_MS), self.politics.propose)
+        if scenario.kind == "undetected":
+            for _ in range(6):
+                world.at(rng.randint(0, TROUBLE_MS), lambda: world.back_up(sorted(scenario.faulty)))
+        if scenario.partitions:
+            everyone = sorted(world.checks.top_term.members)
+            for _ in range(rng.randint(1, 4)):
+                side = frozenset(rng.sample(everyone, rng.randint(1, len(everyone) - 1)))
+                groups = (side, frozenset(everyone) - side)
+                start = rng.randint(0, TROUBLE_MS)
+                world.at(start, lambda g=groups: self._partition(g))  # type: ignore[misc]
+                world.at(start + rng.randint(50, 800), lambda: self._partition(()))
+        if scenario.skew_ms:
+            # A clock far off makes its owner faulty; where others are faulty already, all clocks are set back together.
+            nodes = list(world.nodes.values())
+            chosen = [rng.choice(nodes)] if scenario.kind in HONEST_KINDS else nodes
+            world.at(rng.randint(0, TROUBLE_MS), lambda: _set_back(chosen))
+        world.run(TROUBLE_MS)
+
+    def _partition(self, groups: tuple[frozenset[int], ...]) -> None:
+        self.world.weather.groups = groups
+
+    # ---- good weather ------------------------------------------------------------------------------------------------
+
+    def _heal(self) -> int:
+        """All up, good network: all that was accepted must become final everywhere, then what comes new, then silence.
+
+        Returns how many views the new took.
+        """
+        world, scenario = self.world, self.scenario
+        world.weather = Weather()
+        for number, node in world.nodes.items():
+            if node.engine is None:
+                world.start(number)
+        if scenario.reconnects:
+            world.reconnect()
+        self.clients.spread_again()
+        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members())):
+            raise Violation(f"what was submitted in trouble is not on record after {HEAL_MS} ms: {self._statuses()}")
+        view = world.top_view()
+        self.clients.submit_new(3)
+        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members())):
+            raise Violation(f"no progress within {HEAL_MS} ms after healing: {self._statuses()}")
+        took = world.top_view() - view
+        if took > HEAL_VIEWS_PER_VALIDATOR * scenario.size:
+            raise Violation(f"progress after healing took {took} views")
+        if scenario.changes:
+            self._change_once_more()
+        self._check_caught_up()
+        self._check_removed()
+        if scenario.kind in (*HONEST_KINDS, "dead"):
+            self._check_quiet()
+        return took
+
+    def _members(self) -> list[Machine]:
+        """Nodes of those that are members in the newest epoch: they must get everything."""
+        members = self.world.checks.top_term.members
+        return [node for node in self.world.nodes.values() if node.number in members]
+
+    def _change_once_more(self) -> None:
+        """In good weather a change that a quorum votes for passes, and all members go on in the next epoch."""
+        world = self.world
+        epoch = world.checks.top_term.epoch
+        if not self.politics.propose():
+            return
+
+        def arrived() -> bool:
+            return all(node.epoch > epoch for node in self._members())
+
+        if not world.run(world.now_ms + HEAL_MS, arrived):
+            raise Violation(f"a change did not take effect within {HEAL_MS} ms: {self._statuses()}")
+        self.clients.submit_new(2)
+        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members())):
+            raise Violation(f"no progress within {HEAL_MS} ms after a change: {self._statuses()}")
+
+    def _check_caught_up(self) -> None:
+        world = self.world
+        top = max(node.disk.head.height for node in world.nodes.values())
+
+        def level() -> bool:
+            return all(node.disk.head.height >= top for node in self._members())
+
+        if not level() and not world.run(world.now_ms + HEAL_MS, level):
+            raise Violation(f"somebody never caught up with height {top}: {self._statuses()}")
+
+    def _check_removed(self) -> None:
+        """Whoever was voted out gets to know it, with proof, and then is silent."""
+        world = self.world
+        gone = [node for node in world.nodes.values() if node not in self._members() and node.is_honest]
+
+        def know() -> bool:
+            return all(node.number not in node.disk.term.members for node in gone)
+
+        if not know() and not world.run(world.now_ms + HEAL_MS, know):
+            raise Violation(f"somebody never learnt that it was voted out: {self._statuses()}")
+
+    def _check_quiet(self) -> None:
+        world = self.world
+        world.run(world.now_ms + QUIET_MS)
+        before = world.messages - world.polls
+        world.run(world.now_ms + QUIET_MS)
+        said = world.messages - world.polls - before
+        if said:
+            raise Violation(f"{said} messages on an idle chain: {self._statuses()}")
+        heads: set[Digest] = {node.disk.head.digest for node in self._members()}
+        if len(heads) > 1:
+            raise Violation(f"an idle chain is not final everywhere: {self._statuses()}")
+
+    def _statuses(self) -> str:
+        return "; ".join(
+            f"v{i} in epoch {n.epoch}: {n.engine.status() if n.engine else 'down'}" for i, n in self.world.nodes.items()
+        )
 
 
-def _trouble(world: World, scenario: Scenario) -> None:
-    rng = world.random
-    for number in range(rng.randint(3, 25)):
-        author = rng.choice(sorted(world.honest))
-        world.at(rng.randint(0, TROUBLE_MS), lambda a=author, n=number: world.submit(a, payload(n)))
-    if scenario.partitions:
-        for _ in range(rng.randint(1, 4)):
-            side = frozenset(rng.sample(range(scenario.size), rng.randint(1, scenario.size - 1)))
-            groups = (side, frozenset(range(scenario.size)) - side)
-            start = rng.randint(0, TROUBLE_MS)
-            world.at(start, lambda g=groups: _partition(world, g))
-            world.at(start + rng.randint(50, 800), lambda: _partition(world, ()))
-    if scenario.skew_ms:
-        # A clock far off makes its owner faulty; where others are faulty already, all clocks are set back together.
-        nodes = list(world.nodes.values())
-        chosen = [rng.choice(nodes)] if scenario.kind in HONEST_KINDS else nodes
-        world.at(rng.randint(0, TROUBLE_MS), lambda: _set_back(chosen))
-    world.run(TROUBLE_MS)
-
-
-def _set_back(nodes: list[Node]) -> None:
+def _set_back(nodes: list[Machine]) -> None:
     for node in nodes:
         node.skew_ms -= SET_BACK_MS
-
-
-def _partition(world: World, groups: tuple[frozenset[int], ...]) -> None:
-    world.weather.groups = groups
-
-
-def _heal(world: World, scenario: Scenario) -> None:
-    """All up, good network: what is submitted now must be final everywhere within some views; then silence."""
-    world.weather = Weather()
-    for index, node in world.nodes.items():
-        if node.engine is None:
-            world.start(index)
-    if scenario.reconnects:
-        world.reconnect()
-    for index, node in world.nodes.items():
-        for digest in node.disk.pending():  # a mempool spreads again what is long in waiting
-            world.submit(index, digest)
-
-    def settled() -> bool:
-        return not any(node.disk.pending() for node in world.nodes.values())
-
-    if not world.run(world.now_ms + HEAL_MS, settled):
-        raise Violation(f"what was submitted in trouble is not final after {HEAL_MS} ms: {_statuses(world)}")
-    view = world.top_view()
-    new = {payload(1000 + k) for k in range(3)}
-    for digest in sorted(new):
-        world.submit(world.random.choice(sorted(world.honest)), digest)
-    if not world.run(world.now_ms + HEAL_MS, lambda: world.have_all(new)):
-        raise Violation(f"no progress within {HEAL_MS} ms after healing: {_statuses(world)}")
-    took = world.top_view() - view
-    if took > HEAL_VIEWS_PER_VALIDATOR * scenario.size:
-        raise Violation(f"progress after healing took {took} views")
-    _check_caught_up(world)
-    if scenario.kind in (*HONEST_KINDS, "dead"):
-        _check_quiet(world)
-
-
-def _check_caught_up(world: World) -> None:
-    top = max(node.disk.head.height for node in world.nodes.values())
-
-    def level() -> bool:
-        return all(node.disk.head.height >= top for node in world.nodes.values())
-
-    if not level() and not world.run(world.now_ms + HEAL_MS, level):
-        raise Violation(f"somebody never caught up with height {top}: {_statuses(world)}")
-
-
-def _check_quiet(world: World) -> None:
-    world.run(world.now_ms + QUIET_MS)
-    before = world.messages
-    world.run(world.now_ms + QUIET_MS)
-    if world.messages > before:
-        raise Violation(f"{world.messages - before} messages on an idle chain: {_statuses(world)}")
-    heads = {node.disk.head.digest for node in world.nodes.values()}
-    if len(heads) > 1:
-        raise Violation(f"an idle chain is not final everywhere: {_statuses(world)}")
-
-
-def _statuses(world: World) -> str:
-    return "; ".join(f"v{i}: {n.engine.status() if n.engine else 'down'}" for i, n in world.nodes.items())

@@ -1,42 +1,45 @@
-"""Several engines in one thread, a network that misbehaves by seed, and disks that survive crashes."""
+"""Several nodes in one thread, a network that misbehaves by seed, and disks that survive crashes."""
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
 from consensus.engine import Engine
-from consensus.events import (
-    Alarm,
-    Broadcast,
-    Commit,
-    Connected,
-    Event,
-    FetchPayloads,
-    Misbehaviour,
-    Output,
-    PayloadsHeld,
-    Persist,
-    Received,
-    Rejected,
-    Send,
-    SendChain,
-    Sign,
-    Signed,
-    Tick,
-)
 from consensus.messages import Message
-from consensus.types import Committee, Digest, SignedVote, ValidatorIndex, View, genesis_block
-from tests.consensus.toys import sign, verify
-from tests.simulation.checks import Checks, Violation
+from consensus.types import (
+    ZERO_DIGEST,
+    Committee,
+    Digest,
+    Epoch,
+    PublicKey,
+    Signature,
+    ValidatorIndex,
+    VerifySignature,
+    View,
+    Vote,
+)
+from ledger.claim import Claim
+from ledger.ed25519 import verify_strict
+from ledger.roster import Roster
+from ledger.statement import parse_statement
+from tests.consensus import toys
+from tests.simulation import consortium as founding
+from tests.simulation.acquisition import TOY
+from tests.simulation.checks import Checks
+from tests.simulation.consortium import Parcel, machine_of
 from tests.simulation.disk import Disk
+from tests.simulation.judge import Judge
+from tests.simulation.machine import Hello, Machine
+from tests.simulation.recorder import Recorder
+from tests.simulation.terms import plain_term, term_of
 from tests.simulation.trace import Trace
 
 WALL_START_MS = 1_800_000_000_000
-TICKS_PER_INSTANT_MAX = 20
+FIRST_EPOCH = Epoch(0)
 
 
 @dataclass
@@ -51,59 +54,82 @@ class Weather:
     sign_ms: int = 0
     """Up to how long a signature takes; what else happens meanwhile comes before it."""
     crash: float = 0.0
+    down_ms: tuple[int, int] = (1, 400)
+    """How long a crashed node is away."""
     rollback: float = 0.0
     """A crash that also loses the voting state."""
     groups: tuple[frozenset[int], ...] = ()
     """Partition: only members of one group hear each other; empty where all do."""
 
 
-@dataclass
-class Node:
-    """One validator's machine. life: counts its starts, so that what an earlier life awaited is dropped.
+class World:
+    """byzantine: machines without an engine; what they do is an actor's business (`actors`).
 
-    audience: whom it hears and speaks to; set for Twins, two machines with one key, which need not be honest.
+    consortium: whether payloads are real ones of `tests.simulation.consortium`; else they are digests and no more.
+    lying: machines that have an engine and are not honest all the same: their disks may be put back unnoticed.
+    real_signatures: Ed25519 for votes too, in place of a hash that anybody could forge who tried.
     """
 
-    index: ValidatorIndex
-    disk: Disk
-    skew_ms: int
-    engine: Engine | None = None
-    life: int = 0
-    wake_ms: int | None = None
-    ticks: tuple[int, int] = (0, 0)
-    audience: frozenset[int] | None = None
-    is_honest: bool = True
-
-    def hears(self, other: int) -> bool:
-        return self.audience is None or other in self.audience
-
-
-class World:
-    """byzantine: indices without an engine; what they do is an actor's business (`actors`)."""
-
-    def __init__(self, committee: Committee, seed: int, byzantine: frozenset[int] = frozenset()) -> None:
-        self.committee = committee
+    def __init__(
+        self,
+        committee: Committee,
+        seed: int,
+        byzantine: frozenset[int] = frozenset(),
+        *,
+        consortium: bool = False,
+        real_signatures: bool = False,
+        lying: frozenset[int] = frozenset(),
+    ) -> None:
         self.random = random.Random(seed)
         self.now_ms = 0
         self.weather = Weather()
         self.trace = Trace()
-        self.honest = frozenset(range(committee.size)) - byzantine
-        self.checks = Checks(committee, self.honest)
-        self.actors: dict[int, Callable[[int, Message], None]] = {}
-        self.twins: list[Node] = []
+        self.recorder = Recorder()
+        self.committee = committee
+        self.consortium = founding.genesis_of(committee.size) if consortium else None
+        term = plain_term(committee) if self.consortium is None else term_of(self.consortium.roster)
+        self.verify: VerifySignature = verify_strict if real_signatures else toys.verify
+        self._signs_for_real = real_signatures
+        self.judge = Judge()
+        self.honest = frozenset(term.members) - byzantine - lying
+        self.checks = Checks(term, self.verify, self.honest)
+        self.actors: dict[int, Callable[[int, Epoch, Message | Hello], None]] = {}
+        self.larders: dict[int, Callable[[int, Digest], bytes | None]] = {}
+        """What a Byzantine node gives to whom for a content asked for by hash."""
+        self.cutters: dict[Digest, int] = {}
+        """Which honest machine cut a payload."""
+        self.twins: list[Machine] = []
         self.messages = 0
-        self.lets_pass: Callable[[int, int, Message], bool] = lambda *_: True
+        self.polls = 0
+        """Messages of observers, who ask now and then even where all is quiet."""
+        self.crashes = 0
+        self.commits = 0
+        self.lets_pass: Callable[[int, int, Message | Hello], bool] = lambda *_: True
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
-        self.nodes = {
-            i: Node(ValidatorIndex(i), Disk(genesis_block(committee)), skew_ms=0) for i in sorted(self.honest)
-        }
+        self._backups: dict[int, Disk] = {}
+        machines = [number for number in term.members if number not in byzantine]
+        self.nodes = {i: Machine(self, i, Disk(term), is_honest=i in self.honest) for i in machines}
 
     # ---- time --------------------------------------------------------------------------------------------------------
+
+    @property
+    def wall_ms(self) -> int:
+        return WALL_START_MS + self.now_ms
 
     def at(self, time_ms: int, action: Callable[[], None]) -> None:
         self._sequence += 1
         heapq.heappush(self._queue, (time_ms, self._sequence, action))
+
+    def after(self, node: Machine, delay_ms: int, action: Callable[[], None]) -> None:
+        """Something that a node awaits: it does not happen if the node crashes before."""
+        life = node.life
+
+        def happen() -> None:
+            if node.life == life and node.engine is not None:
+                action()
+
+        self.at(self.now_ms + delay_ms, happen)
 
     def run(self, until_ms: int, done: Callable[[], bool] | None = None) -> bool:
         """Let time pass to `until_ms`, or until `done`; returns whether it was."""
@@ -118,226 +144,165 @@ class World:
 
     # ---- machines ----------------------------------------------------------------------------------------------------
 
-    def start(self, index: int) -> None:
-        self._start(self.nodes[index])
+    def start(self, number: int) -> None:
+        self.nodes[number].start()
 
-    def add_twins(self, index: int, audiences: tuple[frozenset[int], ...]) -> None:
+    def stop(self, number: int) -> None:
+        """For good."""
+        self.nodes[number].stop()
+
+    def add_twins(self, number: int, audiences: tuple[frozenset[int], ...]) -> None:
         """Machines of one Byzantine validator, all with its key, that do not know of each other (Twins)."""
         for audience in audiences:
-            disk = Disk(genesis_block(self.committee))
-            self.twins.append(Node(ValidatorIndex(index), disk, skew_ms=0, audience=audience, is_honest=False))
-            self._start(self.twins[-1])
+            disk = Disk(self.checks.terms[Epoch(0)])
+            self.twins.append(Machine(self, number, disk, audience=audience, is_honest=False))
+            self.twins[-1].start()
 
-    def _start(self, node: Node) -> None:
-        if node.engine is not None:
-            return
-        index = node.index
-        node.life += 1
-        self.trace.note(self.now_ms, index, "starts" if node.disk.trusted else "starts untrusted")
-        node.engine = Engine(
-            committee=self.committee, me=node.index, verify=verify, restored=node.disk.restored(),
-            seed=bytes([index, node.life % 256]),
-        )  # fmt: skip
-        pending = node.disk.pending()
-        self.feed(node, self._tick(node))
-        if node.engine is not None and pending:
-            self.feed(node, PayloadsHeld(digests=pending, order=True))
+    def crash(self, node: Machine) -> None:
+        """It is back after a while, perhaps without its voting state."""
+        self.crashes += 1
+        node.crash()
+        lost = sum(not other.disk.trusted for other in self.nodes.values())
+        if self.random.random() < self.weather.rollback and lost < node.disk.term.committee.faults_max:
+            node.disk.lose_voting_state()
+        if node.number in self._backups and self.random.random() < 0.5:
+            self.trace.note(self.now_ms, node.number, "is put back to an earlier state")
+            node.disk = self._backups[node.number].snapshot()
+        self.at(self.now_ms + self.random.randint(*self.weather.down_ms), node.start)
+
+    def back_up(self, numbers: Sequence[int]) -> None:
+        """Copies of these machines' disks are taken, to be put back at a crash without anybody's knowledge."""
+        self._backups |= {number: self.nodes[number].disk.snapshot() for number in numbers}
+
+    def connect(self, node: Machine) -> None:
+        """What the network reports when a node has come up: connections to all others that are."""
         for other in self.nodes.values():
-            self._connect(node, other)
+            up = node.engine is not None and other.engine is not None
+            if up and node is not other and self.is_linked(node.number, other.number):
+                self._report_connection(other, node)
+                self._report_connection(node, other)
 
-    def _connect(self, node: Node, other: Node) -> None:
-        up = node.engine is not None and other.engine is not None
-        if up and node is not other and self._is_linked(node.index, other.index):
-            self._later(other, 1, Connected(peer=node.index))
-            self._later(node, 1, Connected(peer=other.index))
+    def _report_connection(self, node: Machine, peer: Machine) -> None:
+        self.after(node, 1, lambda: node.connected(peer.number))
 
     def reconnect(self) -> None:
         """What a network reports when it has healed."""
         for node in self.nodes.values():
             for other in self.nodes.values():
-                if node.index < other.index:
-                    self._connect(node, other)
+                up = node.engine is not None and other.engine is not None
+                if up and node.number < other.number and self.is_linked(node.number, other.number):
+                    self._report_connection(other, node)
+                    self._report_connection(node, other)
 
-    def crash(self, node: Node) -> None:
-        node.engine = None
-        node.wake_ms = None
-        lost = sum(not other.disk.trusted for other in self.nodes.values())
-        if self.random.random() < self.weather.rollback and lost < self.committee.faults_max:
-            node.disk.lose_voting_state()
-        self.trace.note(self.now_ms, node.index, "crashes")
-        delay = self.random.randint(1, 400)
-        self.at(self.now_ms + delay, lambda: self._start(node))
+    # ---- signatures --------------------------------------------------------------------------------------------------
 
-    def stop(self, index: int) -> None:
-        """For good."""
-        self.nodes[index].engine = None
-        self.trace.note(self.now_ms, index, "stops")
-
-    def _tick(self, node: Node) -> Tick:
-        return Tick(monotonic_ms=self.now_ms, wall_ms=WALL_START_MS + self.now_ms + node.skew_ms)
-
-    def feed(self, node: Node, event: Event) -> None:
-        """One event and the obedience to what follows; a crash may come between any two outputs."""
-        if node.engine is None:
-            return
-        if not isinstance(event, Tick):
-            self._obey(node, node.engine.step(self._tick(node)))
-            if node.engine is None:
-                return
-        self.trace.event(self.now_ms, node.index, event)
-        self._obey(node, node.engine.step(event))
-        if node.engine is not None and not node.disk.trusted:
-            node.disk.trusted = not node.engine.status().recovering
-        self._schedule(node)
-
-    def _schedule(self, node: Node) -> None:
-        if node.engine is None or node.engine.deadline_ms is None:
-            return
-        due_ms = max(node.engine.deadline_ms, self.now_ms)
-        if node.wake_ms is not None and node.wake_ms <= due_ms:
-            return
-        node.wake_ms = due_ms
-        life = node.life
-        self.at(due_ms, lambda: self._wake(node, life))
-
-    def _wake(self, node: Node, life: int) -> None:
-        if node.engine is None or node.life != life:
-            return
-        node.wake_ms = None
-        count = node.ticks[1] + 1 if node.ticks[0] == self.now_ms else 1
-        node.ticks = (self.now_ms, count)
-        if count > TICKS_PER_INSTANT_MAX:
-            raise Violation(f"validator {node.index} wants to be woken again and again at {self.now_ms} ms")
-        if node.engine.deadline_ms is not None and node.engine.deadline_ms <= self.now_ms:
-            self.feed(node, self._tick(node))
-        else:
-            self._schedule(node)
-
-    # ---- outputs -----------------------------------------------------------------------------------------------------
-
-    def _obey(self, node: Node, outputs: tuple[Output, ...]) -> None:
-        for output in outputs:
-            if self.weather.crash and self.random.random() < self.weather.crash:
-                self.crash(node)
-                return
-            self.trace.output(self.now_ms, node.index, output)
-            self._do(node, output)
-
-    def _do(self, node: Node, output: Output) -> None:  # noqa: PLR0912 - one arm per output
-        match output:
-            case Persist():
-                node.disk.persist(output)
-            case Sign():
-                if node.is_honest:
-                    self.checks.sign(node.index, output.vote, node.disk)
-                signature = sign(node.index, output.vote.signing_bytes(self.committee.consortium))
-                vote = SignedVote(vote=output.vote, voter=node.index, signature=signature)
-                self._later(node, self.random.randint(0, self.weather.sign_ms), Signed(vote=vote))
-            case Send():
-                self._send(node, output.to, output.message)
-            case Broadcast():
-                for other in range(self.committee.size):
-                    if other != node.index:
-                        self._send(node, other, output.message)
-            case FetchPayloads():
-                self._fetch(node, output)
-            case SendChain():
-                chain = node.disk.chain_from(output.from_height)
-                if chain is not None:
-                    self._send(node, output.to, chain)
-            case Commit():
-                if node.is_honest:
-                    self.checks.commit(node.index, output, node.disk)
-                node.disk.commit(output)
-                if self.random.random() < 0.5:
-                    node.disk.prune()
-            case Misbehaviour() if node.is_honest:
-                self.checks.misbehaviour(node.index, output)
-            case Rejected() if node.is_honest:
-                self.checks.rejected(node.index, output)
-            case Alarm() if node.is_honest:
-                raise Violation(f"validator {node.index} sounds an alarm: {output.error}")
-            case Misbehaviour() | Rejected() | Alarm():
-                pass
-            case _:
-                assert_never(output)
-
-    def _later(self, node: Node, delay_ms: int, event: Event) -> None:
-        life = node.life
-
-        def arrive() -> None:
-            if node.life == life:
-                self.feed(node, event)
-
-        self.at(self.now_ms + delay_ms, arrive)
+    def sign(self, key: PublicKey, vote: Vote, consortium: Digest | None = None) -> Signature:
+        """By the consensus key of which this is the public half."""
+        message = vote.signing_bytes(self.committee.consortium if consortium is None else consortium)
+        if self._signs_for_real:
+            return Signature(founding.secret_of(key).sign(message))
+        half = hashlib.sha256(key + message).digest()  # what toys.verify takes
+        return Signature(half + half)
 
     # ---- network -----------------------------------------------------------------------------------------------------
 
-    def _is_linked(self, a: int, b: int) -> bool:
+    def is_linked(self, a: int, b: int) -> bool:
         return not self.weather.groups or any(a in group and b in group for group in self.weather.groups)
 
-    def _delay(self) -> int:
+    def delay(self) -> int:
         delay = self.random.randint(*self.weather.delay_ms)
         return delay * 20 if self.random.random() < self.weather.straggle else delay
 
-    def _send(self, node: Node, to: int, message: Message) -> None:
-        if node.hears(to):
-            self.send(node.index, to, message)
+    def _is_lost(self, sender: int, to: int) -> bool:
+        return not self.is_linked(sender, to) or self.random.random() < self.weather.drop
 
-    def send(self, sender: int, to: int, message: Message) -> None:
+    def send(self, sender: int, to: int, message: Message | Hello, epoch: Epoch = FIRST_EPOCH) -> None:
+        """epoch: that its sender says it in; of a Chain, that of its blocks."""
         self.messages += 1
-        if not self._is_linked(sender, to) or self.random.random() < self.weather.drop:
-            return
-        if not self.lets_pass(sender, to, message):
+        if self._is_lost(sender, to) or not self.lets_pass(sender, to, message):
             return
         copies = 2 if self.random.random() < self.weather.duplicate else 1
         for _ in range(copies):
-            self.at(self.now_ms + self._delay(), lambda: self._deliver(sender, to, message))
+            self.at(self.now_ms + self.delay(), lambda: self._deliver(sender, to, epoch, message))
 
-    def _deliver(self, sender: int, to: int, message: Message) -> None:
+    def _deliver(self, sender: int, to: int, epoch: Epoch, message: Message | Hello) -> None:
         if to in self.nodes:
-            self.feed(self.nodes[to], Received(sender=ValidatorIndex(sender), message=message))
+            self.nodes[to].receive(sender, epoch, message)
         for twin in self.twins:
-            if twin.index == to and twin.hears(sender):
-                self.feed(twin, Received(sender=ValidatorIndex(sender), message=message))
+            if twin.number == to and twin.hears(sender):
+                twin.receive(sender, epoch, message)
         if to in self.actors:
-            self.actors[to](sender, message)
+            self.actors[to](sender, epoch, message)
 
-    def submit(self, author: int, digest: Digest) -> None:
+    def push(self, sender: int, to: Machine, digest: Digest, frame: bytes) -> None:
+        """A payload on its way to one that did not ask for it."""
+        if not self._is_lost(sender, to.number):
+            self.after(to, self.delay(), lambda: to.acquisition.pushed(sender, digest, frame))
+
+    def request(self, node: Machine, holder: int, content: Digest, answered: Callable[[bytes], None]) -> None:
+        """A content asked for by hash; the answer may never come."""
+        if self._is_lost(node.number, holder) or self._is_lost(holder, node.number):
+            return
+        found = self._serve(node.number, holder, content)
+        if found is not None:
+            self.after(node, self.delay() + self.delay(), lambda: answered(found))
+
+    def _serve(self, asker: int, holder: int, content: Digest) -> bytes | None:
+        if holder in self.larders:
+            return self.larders[holder](asker, content)
+        up = [n for n in (*self.nodes.values(), *self.twins) if n.number == holder and n.engine is not None]
+        return next((found for n in up if (found := n.disk.content(content)) is not None), None)
+
+    # ---- payloads ----------------------------------------------------------------------------------------------------
+
+    def submit(self, author: int, parcel: Parcel | Digest) -> None:
         """A payload enters at `author` and is spread; where the spreading fails, it must be fetched later."""
+        digest = parcel.digest if isinstance(parcel, Parcel) else parcel
+        frame = parcel.frame if isinstance(parcel, Parcel) else TOY
         self.checks.submitted.add(digest)
         for node in (*self.nodes.values(), *self.twins):
-            index = node.index
-            lost = index != author and (not self._is_linked(author, index) or self.random.random() < self.weather.drop)
-            if not lost:
-                delay = 0 if index == author else self._delay()
-                self.at(self.now_ms + delay, lambda node=node: self._hold(node, digest, order=True))
+            if node.number == author:
+                if isinstance(parcel, Parcel):
+                    node.disk.keep_blobs(parcel.blobs)
+                self.after(node, 0, lambda n=node: n.acquisition.pushed(author, digest, frame))  # type: ignore[misc]
+            else:
+                self.push(author, node, digest, frame)
 
-    def _hold(self, node: Node, digest: Digest, *, order: bool) -> None:
-        if node.engine is None:
-            return
-        node.disk.payloads[digest] = None
-        if not order or digest not in node.disk.ordered:
-            self.feed(node, PayloadsHeld(digests=(digest,), order=order))
+    def cut(
+        self,
+        statements: Sequence[bytes],
+        blobs: tuple[bytes, ...],
+        roster: Roster,
+        author: ValidatorIndex,
+        sequence: int,
+    ) -> Parcel:
+        """A payload of good statements, signed by its author."""
+        key = founding.secret_of(roster.committee().validators[author])
+        parcel = founding.parcel(
+            statements, consortium=roster.consortium, epoch=roster.epoch, author=author, key=key, sequence=sequence,
+            blobs=blobs,
+        )  # fmt: skip
+        self.cutters[parcel.digest] = machine_of(roster.validator_members()[author].id)
+        return parcel
 
-    def _fetch(self, node: Node, fetch: FetchPayloads) -> None:
-        for digest in fetch.digests:
-            if digest in node.disk.payloads:
-                self.at(self.now_ms, lambda d=digest: self._hold(node, d, order=False))
-                continue
-            holder = fetch.holders[0]
-            has = holder in self.nodes and digest in self.nodes[holder].disk.payloads
-            up = has and self.nodes[holder].engine is not None and self._is_linked(node.index, holder)
-            if up and self.random.random() >= self.weather.drop:
-                delay = self._delay() + self._delay()
-                self.at(self.now_ms + delay, lambda d=digest: self._hold(node, d, order=False))
+    def allow(self, statement: bytes, claims: tuple[bytes, ...] | None = None) -> None:
+        """This statement may stand on the log, with these claims: by default the one it is, or none."""
+        parsed = parse_statement(statement)
+        if claims is None:
+            claims = (parsed.body,) if isinstance(parsed.content, Claim) else ()
+        self.checks.legitimate[parsed.digest] = claims
+
+    def decided(self, epoch: Epoch) -> Digest:
+        """The committee that execution chose in an epoch, as far as anybody knows; zero where none."""
+        rosters = (n.disk.next_roster for n in self.nodes.values() if n.epoch == epoch)
+        return next((roster.digest for roster in rosters if roster is not None), ZERO_DIGEST)
 
     def hand_out(self, *digests: Digest) -> None:
         """Payloads that are held everywhere at this moment."""
         self.checks.submitted |= set(digests)
-        for node in self.nodes.values():
+        for node in (node for node in self.nodes.values() if node.engine is not None):
             for digest in digests:
-                self._hold(node, digest, order=True)
+                node.acquisition.pushed(node.number, digest, TOY)
 
     # ---- views on it -------------------------------------------------------------------------------------------------
 

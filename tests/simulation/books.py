@@ -1,0 +1,103 @@
+"""A simulated node's ledger: the real execution and the real tree, on dictionaries in place of the store."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+from consensus.types import Block, Digest
+from ledger.apply import Applied, Overlay, apply_block
+from ledger.catalogue import CatalogueHeader
+from ledger.merkle import Frontier
+from ledger.roster import Roster
+from ledger.statement import Statement
+
+
+class Books:
+    """A LedgerView of what is on record here. Changed by `record` alone, a whole commit at a time."""
+
+    def __init__(self, roster: Roster | None) -> None:
+        self._roster = roster
+        self.frontier = Frontier()
+        self.statements: list[Statement] = []
+        self._by_digest: dict[Digest, int] = {}
+        self._by_signed: dict[Digest, int] = {}
+        self._by_ref: dict[tuple[str, str], int] = {}
+        self._by_root: dict[tuple[str, Digest], int] = {}
+        self._voters: dict[Digest, frozenset[str]] = {}
+
+    def copy(self) -> Books:
+        """For a backup."""
+        taken = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (list, dict)):
+                setattr(taken, name, copy.copy(value))
+        return taken
+
+    # ---- LedgerView --------------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        return len(self.statements)
+
+    @property
+    def roster(self) -> Roster:
+        assert self._roster is not None, "payloads that are only digests have no statements to execute"
+        return self._roster
+
+    def voters_for(self, proposal: Digest) -> frozenset[str]:
+        return self._voters.get(proposal, frozenset())
+
+    def index_of_statement(self, digest: Digest) -> int | None:
+        return self._by_digest.get(digest)
+
+    def index_of_signed(self, signed_digest: Digest) -> int | None:
+        return self._by_signed.get(signed_digest)
+
+    def index_of_client_ref(self, issuer: str, client_ref: str) -> int | None:
+        return self._by_ref.get((issuer, client_ref))
+
+    def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
+        return self._by_root.get((issuer, root))
+
+    # ---- execution ---------------------------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        blocks: Sequence[Block],
+        statements: Mapping[Digest, Sequence[Statement]],
+        bodies: Mapping[Digest, Sequence[bytes]],
+    ) -> tuple[Applied, ...]:
+        """As node/execution.py does; nothing is changed here. statements: by payload. bodies: claims by statement."""
+        if self._roster is None:
+            return ()
+        view = Overlay(self)
+        applied: list[Applied] = []
+        for block in blocks:
+            payloads = [(digest, statements[digest]) for digest in block.payloads]
+            applied.append(apply_block(view, block.height, block.timestamp_ms, payloads, bodies))
+            view.extend(applied[-1])
+        return tuple(applied)
+
+    def record(self, applied: Sequence[Applied]) -> None:
+        """Takes up what `execute` found: in the node one transaction, with the blocks."""
+        for block in applied:
+            for vote in block.votes:
+                self._voters[vote.proposal] = self.voters_for(vote.proposal) | {vote.voter}
+            for entry in block.entries:
+                self._add(entry.index, entry.statement)
+
+    def begin(self, roster: Roster) -> None:
+        """The next epoch: votes of the last one have lapsed."""
+        self._roster = roster
+        self._voters.clear()
+
+    def _add(self, index: int, statement: Statement) -> None:
+        assert index == len(self.statements), "leaves are appended in order"
+        self.statements.append(statement)
+        self.frontier, _ = self.frontier.extend([statement.digest])
+        self._by_digest[statement.digest] = index
+        self._by_signed[statement.signed_digest] = index
+        self._by_ref[statement.issuer, statement.client_ref] = index
+        if isinstance(statement.content, CatalogueHeader):
+            self._by_root[statement.issuer, statement.content.root] = index

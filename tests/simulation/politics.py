@@ -1,0 +1,89 @@
+"""Members vote on members: which changes are proposed in a run, and who signs for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+from consensus.types import VALIDATORS_MIN, Digest
+from ledger.governance import Admit, Change, Remove, RotateKey, Scope, SetPolicy
+from ledger.statement import sign_statement
+from tests.ledger.builders import public_key
+from tests.simulation.consortium import EPOCHS_MAX, ISSUER, machine_of, member_id, secret
+from tests.simulation.terms import Term
+from tests.simulation.world import World
+
+VOTE_WITHIN_MS = 120
+
+
+@cache
+def vote_statement(change: Change, voter: str, consortium: Digest) -> bytes:
+    """A member's vote for a change."""
+    return sign_statement(
+        change,
+        client_ref=f"vote {change.epoch} {hash_name(change)} {voter}",
+        issuer=voter,
+        public_key=public_key(voter, "statement"),
+        consortium=consortium,
+        sign=secret(voter, "statement").sign,
+    )
+
+
+def hash_name(change: Change) -> str:
+    """A short name, so that no member uses a reference twice."""
+    return change.describe()[:40]
+
+
+class Politics:
+    """faulty: machines that are not honest. At most f of every committee may be."""
+
+    def __init__(self, world: World, faulty: frozenset[int]) -> None:
+        self._world = world
+        self._faulty = faulty
+        self.proposed: list[Change] = []
+
+    def propose(self) -> bool:
+        """All honest validators vote for one change, each when it gets to it. False where no change may be made now."""
+        term = self._world.checks.top_term
+        changes = self._changes(term)
+        if not changes or term.epoch + 1 >= EPOCHS_MAX:
+            return False
+        change = self._world.random.choice(changes)
+        self.proposed.append(change)
+        self._world.trace.note(self._world.now_ms, -1, f"proposed in epoch {term.epoch}: {change.describe()}")
+        for number in term.seats:
+            if number in self._world.honest:
+                self._vote(number, change)
+        return True
+
+    def _vote(self, number: int, change: Change) -> None:
+        statement = vote_statement(change, member_id(number), self._world.committee.consortium)
+        self._world.allow(statement)
+        delay_ms = self._world.random.randint(0, VOTE_WITHIN_MS)
+        node = self._world.nodes[number]
+        self._world.at(self._world.now_ms + delay_ms, lambda: node.submit([statement]))
+
+    def _changes(self, term: Term) -> list[Change]:
+        """What may be proposed without more than f faulty validators in what comes of it."""
+        roster = term.roster
+        assert roster is not None, "only a consortium has politics"
+        found: list[Change] = []
+        # As if all removals passed that were proposed in this epoch, and none of them of a faulty one.
+        removed = [c.member_id for c in self.proposed if isinstance(c, Remove) and c.epoch == term.epoch]
+        size = len(term.seats) - len(removed)
+        for member in roster.members:
+            if member.id == ISSUER:
+                continue
+            machine = machine_of(member.id)
+            if not member.validator:
+                found.append(Admit(epoch=term.epoch, member=replace(member, validator=True)))
+                continue
+            faulty = sum(other in self._faulty for other in term.seats if other != machine or removed)
+            if size > VALIDATORS_MIN and faulty <= (size - 2) // 3:
+                found += [Remove(epoch=term.epoch, member_id=member.id, scope=scope) for scope in Scope]
+            key = public_key(member.id, f"consensus of epoch {term.epoch}")
+            found.append(RotateKey(epoch=term.epoch, member_id=member.id, purpose="consensus", key=key))
+        delta_ms = self._world.random.choice((30, 35, 45, 50))
+        if delta_ms != roster.parameters.delta_ms:
+            found.append(SetPolicy(epoch=term.epoch, parameters=replace(roster.parameters, delta_ms=delta_ms)))
+        return found
