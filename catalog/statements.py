@@ -13,7 +13,7 @@ from catalog.submission import Submission
 from consensus.types import PublicKey
 from ledger.catalogue import build_catalogue
 from ledger.claim import Claim, ProprietaryId, Subject
-from ledger.genesis import Genesis
+from ledger.roster import Roster
 from ledger.statement import Statement, check_authority, check_statement, parse_statement, sign_statement
 
 OPENINGS_FORMAT: Final = "stretto/openings/v1"
@@ -44,7 +44,7 @@ def client_reference(claims: Sequence[TrackClaim]) -> str:
     return f"{'claim' if len(claims) == 1 else f'{len(claims)}-claims'}-{digest[:40]}"
 
 
-def check_claimant(genesis: Genesis, member: str, public_key: PublicKey, *, as_catalogue: bool) -> None:
+def check_claimant(roster: Roster, member: str, public_key: PublicKey, *, as_catalogue: bool) -> None:
     """Whether a statement of `member` under this key could be recorded at all, asked before an hour of hashing.
 
     Raises: UnknownMember, RoleForbids, InvalidStatementSignature (the key is not this member's).
@@ -55,16 +55,16 @@ def check_claimant(genesis: Genesis, member: str, public_key: PublicKey, *, as_c
         client_ref="-",
         issuer=member,
         public_key=public_key,
-        consortium=genesis.digest,
+        consortium=roster.consortium,
         sign=lambda _: bytes(64),  # never signed: only what stands before the signature is looked at
     )
-    check_authority(parse_statement(unsigned), genesis.roster)
+    check_authority(parse_statement(unsigned), roster)
 
 
 def sign_claims(
     claims: Sequence[TrackClaim],
     *,
-    genesis: Genesis,
+    roster: Roster,
     member: str,
     public_key: PublicKey,
     sign: Callable[[bytes], bytes],
@@ -73,8 +73,9 @@ def sign_claims(
 ) -> SignedClaims:
     """One statement: a single CLAIM of one claim, unless `as_catalogue`; else a CATALOGUE of all of them.
 
+    roster: of the epoch in which it is to be recorded.
     sign: Ed25519 with the private half of `public_key`, deterministic (RFC 8032). Same input, same bytes.
-    Raises: StatementError where the genesis would not let `member` sign this with this key, or a bound is passed.
+    Raises: StatementError where the roster would not let `member` sign this with this key, or a bound is passed.
     """
     assert claims, "a statement says at least one thing"
     single = len(claims) == 1 and not as_catalogue
@@ -84,7 +85,7 @@ def sign_claims(
         client_ref=client_ref or client_reference(claims),
         issuer=member,
         public_key=public_key,
-        consortium=genesis.digest,
+        consortium=roster.consortium,
         sign=sign,
     )
     submission = (
@@ -93,7 +94,7 @@ def sign_claims(
         else Submission(statement=data)
     )
     statement = parse_statement(data)
-    check_statement(statement, genesis.roster)  # learn here, not from a node, that the key or the role is the wrong one
+    check_statement(statement, roster)  # learn here, not from a node, that the key or the role is the wrong one
     return SignedClaims(submission=submission, statement=statement, claims=tuple(claims))
 
 

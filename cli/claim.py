@@ -17,11 +17,12 @@ from catalog.statements import SignedClaims, check_claimant, encode_openings, si
 from catalog.submission import SUBMISSION_BYTES_MAX, MalformedSubmission, parse_submission
 from cli.files import load_key, read_file, write_file
 from cli.output import CliError, Exit, PathArgument, complain, json_option, print_json, print_table, printable, say
-from cli.trust import genesis_option, require_genesis
+from cli.trust import epochs_option, find_rosters, genesis_option, require_genesis
 from consensus.types import PublicKey
 from ledger.claim import AiDisclosure, ContainsAI, Licence, MalformedClaim, TrainingUse
 from ledger.errors import RoleForbids
-from ledger.genesis import Genesis, key_id
+from ledger.member import key_id
+from ledger.roster import Roster
 from node.keys import public_bytes, seed_bytes
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ ROWS_MAX = 30
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=PathArgument)
 @click.option("--key", "key_path", metavar="FILE", required=True, type=PathArgument, help="Your statement key (PEM).")
 @genesis_option
+@epochs_option
 @click.option("--member", metavar="ID", help="Who claims. Default: the member the key belongs to.")
 @click.option("--out", "out_path", metavar="FILE", required=True, type=PathArgument, help="Written: X.stretto.")
 @click.option("--replace", is_flag=True, help="Overwrite FILE and its openings.")
@@ -67,6 +69,7 @@ def claim_command(
     paths: tuple[Path, ...],
     key_path: Path,
     genesis_path: Path | None,
+    epochs_path: Path | None,
     member: str | None,
     out_path: Path,
     replace: bool,
@@ -93,9 +96,9 @@ def claim_command(
       stretto claim music/ --key keys/statement.pem --genesis genesis.json --member label --out autumn.stretto
       stretto submit autumn.stretto --wait
     """
-    genesis = require_genesis(genesis_path)
+    roster = find_rosters(require_genesis(genesis_path), epochs_path)[-1]
     key = load_key(key_path)
-    member = _claimant(genesis, public_bytes(key), member, key_path)
+    member = _claimant(roster, public_bytes(key), member, key_path)
     _check_out(out_path)
     try:
         terms = Terms(
@@ -120,7 +123,7 @@ def claim_command(
         raise CliError("no audio to claim: nothing was written", Exit.NO_INPUT)
     signed = sign_claims(
         gathered.claims,
-        genesis=genesis,
+        roster=roster,
         member=member,
         public_key=public_bytes(key),
         sign=key.sign,
@@ -132,15 +135,19 @@ def claim_command(
     return Exit.LEFT_OUT if gathered.left_out else Exit.OK
 
 
-def _claimant(genesis: Genesis, public_key: PublicKey, member: str | None, key_path: Path) -> str:
+def _claimant(roster: Roster, public_key: PublicKey, member: str | None, key_path: Path) -> str:
     """Who signs, checked before any file is read: a wrong key should not cost an hour of hashing."""
-    owner = genesis.member_by_statement_key_id(key_id(public_key))
+    owner = roster.member_by_statement_key_id(key_id(public_key))
     if owner is None:
-        raise CliError(f"{key_path} is no member's statement key in genesis {genesis.name!r}", Exit.FORBIDDEN)
+        message = (
+            f"{key_path} is no member's statement key in epoch {roster.epoch} of {roster.origin}; "
+            "of a later one? then name --epochs FILE ('stretto epochs export')"
+        )
+        raise CliError(message, Exit.FORBIDDEN)
     if member is not None and member != owner.id:
         raise CliError(f"{key_path} is the statement key of {owner.id}, not of {member}", Exit.FORBIDDEN)
     try:
-        check_claimant(genesis, owner.id, public_key, as_catalogue=False)
+        check_claimant(roster, owner.id, public_key, as_catalogue=False)
     except RoleForbids as error:
         raise CliError(f"{owner.id} is a {owner.role}: claims are made by {error.expected}", Exit.FORBIDDEN) from error
     return owner.id

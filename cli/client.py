@@ -29,6 +29,7 @@ from node.rpc.answers import (
     RecordedStatement,
     SignedCheckpoint,
 )
+from node.rpc.membership import EPOCHS_PER_PAGE, OpenVotes, RecordedEpoch, epochs_from_wire, votes_from_wire
 from node.rpc.types import Refusal, SubmissionResult
 from node.rpc.wire import result_from_wire
 from protos import stretto_pb2 as pb
@@ -290,6 +291,25 @@ class NodeClient:
             if not page.next_page:
                 return
             request.page = page.next_page
+
+    # ---- membership ----
+
+    def epochs(self) -> Iterator[RecordedEpoch]:
+        """Every epoch from 0 to the node's newest, by its word; ends early where the node skips one."""
+        request = pb.ListEpochsRequest(limit=EPOCHS_PER_PAGE)
+        while True:
+            page = epochs_from_wire(self._call(self.stub.ListEpochs, request))
+            for record in page.epochs:
+                if record.epoch != request.from_epoch:
+                    return
+                yield record
+                request.from_epoch += 1
+            if not page.epochs or request.from_epoch > page.current:
+                return
+
+    def governance(self) -> OpenVotes:
+        """What is voted on in the node's current epoch."""
+        return votes_from_wire(self._call(self.stub.GetGovernance, pb.GetGovernanceRequest()))
 
     # ---- evidence ----
 

@@ -224,7 +224,7 @@ class Demo:
             claims = [build_claim(track, Terms(member="label"), salts) for track in tracks]
             signed = sign_claims(
                 claims,
-                genesis=genesis,
+                roster=genesis.roster,
                 member="label",
                 public_key=public_bytes(key),
                 sign=key.sign,
@@ -249,7 +249,7 @@ class Demo:
         return [
             sign_claims(
                 group,
-                genesis=genesis,
+                roster=genesis.roster,
                 member="society",
                 public_key=public_bytes(key),
                 sign=key.sign,

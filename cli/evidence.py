@@ -21,7 +21,7 @@ from cli.output import (
     printable,
     say,
 )
-from cli.trust import find_genesis, genesis_option, trust_file
+from cli.trust import epochs_option, find_genesis, find_rosters, genesis_option, trust_file
 
 if TYPE_CHECKING:
     from ledger.evidence import Report
@@ -95,13 +95,19 @@ def get_command(
 @click.argument("bundle_path", metavar="FILE", type=PathArgument)
 @click.argument("audio_path", metavar="[AUDIO]", required=False, type=PathArgument)
 @genesis_option
+@epochs_option
 @json_option
-def verify_command(*, bundle_path: Path, audio_path: Path | None, genesis_path: Path | None, as_json: bool) -> int:
+def verify_command(
+    *, bundle_path: Path, audio_path: Path | None, genesis_path: Path | None, epochs_path: Path | None, as_json: bool
+) -> int:
     """Check the evidence in FILE, offline: every check with its reason.
 
     It trusts only the genesis you name, or have put down before: never the list of validators that came in FILE,
     since anybody can invent validators. Without a genesis the answer is "incomplete". With AUDIO, also whether that
     file is the one the claim is about.
+
+    Evidence of epoch 1 or later brings the handovers that lead there. Retired keys could sign another history, so it
+    is "incomplete" until you also name epochs you trust.
 
     Exit code 0: verified; 1: refused, a check failed; 2: incomplete, nothing failed but not all could be checked.
 
@@ -124,7 +130,8 @@ def verify_command(*, bundle_path: Path, audio_path: Path | None, genesis_path: 
         except LeftOut as error:
             raise CliError(f"the audio {audio_path} cannot be read: {error.reason}", Exit.NO_INPUT) from error
         media = MediaDigests(blake3=digests.blake3, sha256=digests.sha256)
-    report = verify_bundle(bundle, genesis, media)
+    known = () if genesis is None else find_rosters(genesis, epochs_path)
+    report = verify_bundle(bundle, genesis, media, known=known)
     if as_json:
         _print_json(report)
     else:

@@ -61,6 +61,8 @@ STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("key", "cli.keys", "key_group", "Make a private key; show a key's public part."),
             Verb("node", "cli.node", "node_group", "Run a member's node."),
             Verb("consensus", "cli.consensus", "consensus_group", "See why consensus moves or stalls."),
+            Verb("govern", "cli.govern", "govern_group", "Vote on members, keys and parameters; see open votes."),
+            Verb("epochs", "cli.epochs", "epochs_group", "Who belonged when: list, export, verify from genesis."),
             Verb("store", "cli.store", "store_group", "Prove a node's whole store from genesis."),
         ),
     ),

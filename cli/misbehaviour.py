@@ -21,7 +21,7 @@ from cli.output import (
     printable,
     say,
 )
-from cli.trust import find_genesis, genesis_option, trust_file
+from cli.trust import epochs_option, find_genesis, find_rosters, genesis_option, trust_file
 
 if TYPE_CHECKING:
     from ledger.misbehaviour import MisbehaviourEvidence, MisbehaviourReport
@@ -108,14 +108,16 @@ def get_command(*, id_: str, out_path: Path, replace: bool, node: str, deadline_
 @misbehaviour_group.command("verify")
 @click.argument("path", metavar="FILE", type=PathArgument)
 @genesis_option
+@epochs_option
 @json_option
-def verify_command(*, path: Path, genesis_path: Path | None, as_json: bool) -> int:
+def verify_command(*, path: Path, genesis_path: Path | None, epochs_path: Path | None, as_json: bool) -> int:
     """Check the evidence in FILE, offline: every check with its reason, and whose validator it was.
 
     It trusts only the genesis you name, or have put down before. What it proves is that somebody with the validator's
     key signed both votes: its operator, or whoever else has the key.
 
-    Exit code 0: misbehaviour is proven; 1: refused, this proves nothing; 2: incomplete, for want of a genesis.
+    Exit code 0: misbehaviour is proven; 1: refused, this proves nothing; 2: incomplete, for want of a genesis,
+    or of proof who the validators of that epoch were.
 
     \b
     Example:
@@ -126,7 +128,8 @@ def verify_command(*, path: Path, genesis_path: Path | None, as_json: bool) -> i
     from ledger.misbehaviour import verify_misbehaviour
 
     genesis = find_genesis(genesis_path)
-    report = verify_misbehaviour(read_file(path, FILE_BYTES_MAX, "the evidence"), genesis)
+    known = () if genesis is None else find_rosters(genesis, epochs_path)
+    report = verify_misbehaviour(read_file(path, FILE_BYTES_MAX, "the evidence"), genesis, known=known)
     code = {Verdict.VERIFIED: Exit.OK, Verdict.REFUSED: Exit.REFUSED, Verdict.INCOMPLETE: Exit.INCOMPLETE}[
         report.verdict
     ]

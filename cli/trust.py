@@ -12,8 +12,10 @@ import click
 from cli.files import read_file
 from cli.output import CliError, Exit, PathArgument
 from ledger.genesis import GENESIS_BYTES_MAX, Genesis, parse_genesis
+from ledger.roster import Roster
 
 VARIABLE = "STRETTO_GENESIS"
+EPOCHS_VARIABLE = "STRETTO_EPOCHS"
 
 
 def genesis_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,6 +36,37 @@ def find_genesis(given: Path | None) -> Genesis | None:
         return parse_genesis(read_file(Path(named), GENESIS_BYTES_MAX, f"the genesis of ${VARIABLE},"))
     kept = trust_file()
     return parse_genesis(read_file(kept, GENESIS_BYTES_MAX, "the genesis")) if kept.exists() else None
+
+
+def epochs_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--epochs",
+        "epochs_path",
+        metavar="FILE",
+        type=PathArgument,
+        help=f"Proofs of later epochs from somebody you trust ('stretto epochs export'). Default: ${EPOCHS_VARIABLE}.",
+    )(function)
+
+
+def find_rosters(genesis: Genesis, given: Path | None) -> tuple[Roster, ...]:
+    """Rosters of epochs 0 and up that the file of proofs leads to; of epoch 0 alone where none was named.
+
+    Raises: CliError, MalformedMessage, EpochNotProven.
+    """
+    from ledger.epochs import EPOCHS_BYTES_MAX, parse_epochs, verify_epochs
+
+    if given is None and (named := os.environ.get(EPOCHS_VARIABLE)):
+        given = Path(named)
+    if given is None:
+        return (genesis.roster,)
+    consortium, proofs = parse_epochs(read_file(given, EPOCHS_BYTES_MAX, "the epochs"))
+    if consortium != genesis.digest:
+        raise CliError(
+            f"{given} has the epochs of another consortium, with genesis {consortium.hex()}; yours is "
+            f"{genesis.digest.hex()}",
+            Exit.DATA,
+        )
+    return verify_epochs(genesis, proofs)
 
 
 def trust_file() -> Path:

@@ -44,7 +44,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> list[TrackClaim]:
 def sign(music: Consortium, claims: list[TrackClaim], *, member: str = "label", **more: object) -> Submission:
     return sign_claims(
         claims,
-        genesis=music.genesis,
+        roster=music.genesis.roster,
         member=member,
         public_key=public_key(member, "statement"),
         sign=private_key(member, "statement").sign,
@@ -95,18 +95,18 @@ def test_the_reference_depends_on_the_files_and_on_nothing_else(
 def test_who_may_not_claim_learns_it_before_hashing(
     music: Consortium, member: str, error: type[StatementError]
 ) -> None:
-    check_claimant(music.genesis, "label", public_key("label", "statement"), as_catalogue=True)
+    check_claimant(music.genesis.roster, "label", public_key("label", "statement"), as_catalogue=True)
     with pytest.raises(error):
-        check_claimant(music.genesis, member, public_key(member, "statement"), as_catalogue=True)
+        check_claimant(music.genesis.roster, member, public_key(member, "statement"), as_catalogue=True)
 
 
 def test_another_members_key_is_refused_before_and_at_signing(music: Consortium, three: list[TrackClaim]) -> None:
     with pytest.raises(InvalidStatementSignature):
-        check_claimant(music.genesis, "label", public_key("society", "statement"), as_catalogue=False)
+        check_claimant(music.genesis.roster, "label", public_key("society", "statement"), as_catalogue=False)
     with pytest.raises(InvalidStatementSignature):
         sign_claims(
             three,
-            genesis=music.genesis,
+            roster=music.genesis.roster,
             member="label",
             public_key=PublicKey(public_key("label", "statement")),
             sign=private_key("society", "statement").sign,
@@ -119,7 +119,7 @@ def test_another_members_key_is_refused_before_and_at_signing(music: Consortium,
 def test_openings_open_every_commitment_of_the_statement(music: Consortium, three: list[TrackClaim]) -> None:
     signed = sign_claims(
         three,
-        genesis=music.genesis,
+        roster=music.genesis.roster,
         member="label",
         public_key=public_key("label", "statement"),
         sign=private_key("label", "statement").sign,

@@ -40,7 +40,16 @@ def test_every_verb_has_an_example_and_json(stretto: Stretto, verb: str) -> None
 
 
 @pytest.mark.parametrize(
-    "verb", [("evidence", "get"), ("evidence", "verify"), ("key", "new"), ("key", "show"), ("store", "check")]
+    "verb",
+    [
+        ("evidence", "get"),
+        ("evidence", "verify"),
+        ("key", "new"),
+        ("key", "show"),
+        ("store", "check"),
+        *(("govern", part) for part in ("admit", "remove", "rotate-key", "set-policy", "member-record", "list")),
+        *(("epochs", part) for part in ("list", "export", "verify")),
+    ],
 )
 def test_every_part_of_a_verb_has_an_example_and_json(stretto: Stretto, verb: tuple[str, str]) -> None:
     ended = stretto(*verb, "--help")
