@@ -8,11 +8,16 @@ from collections.abc import Callable
 from consensus.messages import Message, Proposal
 from consensus.types import Certificate, SignedVote, View, VoteKind, nullify
 from tests.consensus.toys import payload, vote_for
+from tests.scenarios.assembly import Assembly
 from tests.scenarios.stage import COURT, LABEL, PLATFORM, SOCIETY, START_MS, Stage
 
 HEADER = """\
 Four validators; label leads view 1, court view 2, society view 3, platform view 4, label view 5 and so on. A quorum is
 three. delta is 150 ms, a message takes 10 ms. Written by the engine itself (tests/scenarios); do not edit.
+"""
+ASSEMBLY_HEADER = """\
+Four validators and an observer, the archive; label leads view 1, court view 2. delta is 40 ms, a message takes 10 ms.
+Written by the engine itself (tests/scenarios); do not edit.
 """
 
 
@@ -159,11 +164,30 @@ def clocks_set_back() -> Stage:
     return stage
 
 
+def change_of_committee() -> Stage:
+    """A fifth validator is admitted
+
+    The label orders a payload with three members' votes to give the archive a seat; three of four suffice. What they
+    did is known once block A is final and executed, and until then nothing more may be ordered: the court, leading
+    view 2, holds a claim and does not propose it. Then the change has passed, and it proposes the boundary: an empty
+    block that names the new committee. Once that is final the epoch is over, and all five start the next one from it.
+    The claim was in a payload of the old epoch; the court puts it into one of the new.
+
+    The archive is an observer at first: it has no vote, and the others tell it what is final. Then it votes like them.
+    A quorum of five is four.
+    """
+    stage = Assembly()
+    stage.vote_to_admit_the_archive(0, LABEL, (LABEL, COURT, SOCIETY))
+    stage.submit_claim(12, COURT, 1)
+    stage.until(320)
+    return stage
+
+
 SCENES: dict[str, Callable[[], Stage]] = {
     scene.__name__: scene
     for scene in (
         happy_path, dead_leader, late_proposal, equivocating_leader, missing_nullification, restart_after_vote,
-        idle_chain, clocks_set_back,
+        idle_chain, clocks_set_back, change_of_committee,
     )
 }  # fmt: skip
 
@@ -172,4 +196,6 @@ def play(name: str) -> str:
     """The whole document: title, what to see, who is who, what happened, how it ended."""
     scene = SCENES[name]
     title, _, text = inspect.cleandoc(scene.__doc__ or "").partition("\n\n")
-    return f"{title}\n{'=' * len(title)}\n\n{text}\n\n{HEADER}\n{scene().close()}"
+    stage = scene()
+    header = ASSEMBLY_HEADER if isinstance(stage, Assembly) else HEADER
+    return f"{title}\n{'=' * len(title)}\n\n{text}\n\n{header}\n{stage.close()}"

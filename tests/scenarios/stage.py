@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from consensus.engine import Engine
 from consensus.messages import Message, Proposal
 from consensus.types import (
     Block,
     Certificate,
     Digest,
+    Epoch,
     Height,
     SignedVote,
+    ValidatorIndex,
     View,
     Vote,
     VoteKind,
     genesis_block,
 )
 from tests.consensus.toys import committee_of, payload, signed, vote_for
-from tests.scenarios.transcript import NAMES, Transcript
-from tests.simulation.world import WALL_START_MS, Weather, World
+from tests.scenarios.transcript import ARCHIVE, NAMES, Transcript
+from tests.simulation.consortium import genesis_of
+from tests.simulation.machine import Core
+from tests.simulation.world import FIRST_EPOCH, WALL_START_MS, Weather, World
 
 NETWORK_MS = 10
 START_MS = 1000
@@ -32,10 +35,15 @@ Fate = Callable[[str, str, Message], int | None]
 class Stage(World):
     """puppet: the validator without an engine, which says what the script says. absent: it is not even there."""
 
-    def __init__(self, puppet: str | None = None, absent: str | None = None) -> None:
-        committee = committee_of(4)
+    def __init__(self, puppet: str | None = None, absent: str | None = None, observer: int | None = None) -> None:
+        """observer: number of a machine of a real consortium that follows; without one, payloads are digests alone."""
+        consortium = observer is not None
+        committee = committee_of(4) if not consortium else genesis_of(4).roster.committee()
         self.index = {name: committee.leader(View(view)) for view, name in enumerate(NAMES, start=1)}
-        super().__init__(committee, seed=0, byzantine=frozenset({self.index[puppet]}) if puppet else frozenset())
+        if observer is not None:
+            self.index[ARCHIVE] = ValidatorIndex(observer)
+        byzantine = frozenset({self.index[puppet]}) if puppet else frozenset()
+        super().__init__(committee, seed=0, byzantine=byzantine, consortium=consortium)
         self.names = {index: name for name, index in self.index.items()}
         self.weather = Weather(delay_ms=(NETWORK_MS, NETWORK_MS))
         self.fate: Fate = lambda *_: 0
@@ -46,7 +54,7 @@ class Stage(World):
         self.transcript.before_sign = self._before_sign
         for index, node in self.nodes.items():
             node.skew_ms = -START_MS  # so that clocks show 08:00:00 when the transcript opens
-            if self.names[index] != absent:
+            if self.names.get(ValidatorIndex(index), absent) != absent:
                 self.start(index)
         self.run(START_MS)
         self.transcript.open(START_MS)
@@ -55,7 +63,7 @@ class Stage(World):
     def genesis(self) -> Block:
         return genesis_block(self.committee)
 
-    def _engine(self, index: int) -> Engine | None:
+    def _engine(self, index: int) -> Core | None:
         return self.nodes[index].engine if index in self.nodes else None
 
     # ---- script ------------------------------------------------------------------------------------------------------
@@ -88,7 +96,7 @@ class Stage(World):
 
     # ---- network -----------------------------------------------------------------------------------------------------
 
-    def send(self, sender: int, to: int, message: Message) -> None:
+    def send(self, sender: int, to: int, message: Message, epoch: Epoch = FIRST_EPOCH) -> None:
         late_ms = self.fate(self.names[sender], self.names[to], message)
         if late_ms is None:
             self.transcript.lost(self.now_ms, sender, to, message)
@@ -97,9 +105,9 @@ class Stage(World):
             note = self.transcript.late
             arrival_ms = self.now_ms + late_ms + NETWORK_MS
             self.at(arrival_ms, lambda: note(arrival_ms, sender, to, message, late_ms))
-            self.at(self.now_ms + late_ms, lambda: post(sender, to, message))
+            self.at(self.now_ms + late_ms, lambda: post(sender, to, message, epoch))
         else:
-            super().send(sender, to, message)
+            super().send(sender, to, message, epoch)
 
     # ---- puppet ------------------------------------------------------------------------------------------------------
 
@@ -132,8 +140,7 @@ class Stage(World):
     def close(self) -> str:
         """The transcript, and how the validators end."""
         lines = [self.transcript.text(), "", "In the end:"]
-        for name in NAMES:
-            index = self.index[name]
+        for name, index in self.index.items():
             if index not in self.nodes:
                 lines.append(f"  {name:<9} is Byzantine")
             elif (engine := self._engine(index)) is None:

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 
 from consensus.engine import Engine
 from consensus.events import (
+    Alarm,
     Broadcast,
     Commit,
     Event,
+    Executed,
     FetchPayloads,
     Misbehaviour,
     Output,
@@ -35,27 +37,32 @@ from consensus.messages import (
 )
 from consensus.types import Block, Certificate, Digest, SignedVote, ValidatorIndex, View, Vote, VoteKind
 from tests.consensus.toys import payload
+from tests.simulation.machine import Core
 from tests.simulation.trace import Trace
 
 NAMES = ("label", "court", "society", "platform")
 """By the view they lead first: the label leads view 1, the court view 2, ..."""
+ARCHIVE = "archive"
+"""An observer, where there is one."""
+ORDER = (*NAMES, ARCHIVE)
 SILENCE_MS = 1_000
 """A longer silence is worth a line of its own."""
 WIDTH = 120
-PAYLOADS = {payload(number): f"payload {number}" for number in range(1, 10)}
+SCRIPTED = {payload(number): number for number in range(1, 10)}
 
 
 class Transcript(Trace):
     """Stands where the simulation keeps its trace. engine_of: the engine of a validator, None while it is down."""
 
-    def __init__(self, names: dict[int, str], genesis: Block, engine_of: Callable[[int], Engine | None]) -> None:
+    def __init__(self, names: dict[int, str], genesis: Block, engine_of: Callable[[int], Core | None]) -> None:
         super().__init__()
         self.is_open = False
         self.before_sign: Callable[[int], None] = lambda _: None
         self._names = names
         self._engine_of = engine_of
         self._blocks: dict[Digest, str] = {genesis.digest: "the genesis block"}
-        self._views: dict[int, View] = {}
+        self._numbers: dict[Digest, int] = {}
+        self._views: dict[int, tuple[int, View]] = {}
         self._stepped: tuple[int, int] | None = None
         self._persisted: set[tuple[int, Vote]] = set()
         self._lines: list[str] = []
@@ -87,7 +94,11 @@ class Transcript(Trace):
         self._notice_view()
         if isinstance(event, PayloadsHeld):
             order = ", to be ordered" if event.order else ", fetched"
-            self._line(now_ms, node, f"holds {self._payloads(event.digests)}{order}")
+            ending = ", which may change the committee" if event.ending else ""
+            self._line(now_ms, node, f"holds {self._payloads(event.digests)}{ending}{order}")
+        if isinstance(event, Executed):
+            passed = "A CHANGE HAS PASSED" if event.next_committee is not None else "no change has passed"
+            self._line(now_ms, node, f"has executed up to height {event.height}: {passed}")
         self._stepped = (now_ms, node)
 
     def output(self, now_ms: int, node: int, output: Output) -> None:
@@ -119,7 +130,7 @@ class Transcript(Trace):
         """One line for all whom it hits at once."""
         names = [self._names[to]]
         if self._last_fate is not None and self._last_fate[0] == (now_ms, node, text, len(self._lines)):
-            names = sorted([*self._last_fate[1], *names], key=NAMES.index)
+            names = sorted([*self._last_fate[1], *names], key=ORDER.index)
             del self._lines[self._last_fate[2] :]
         start = len(self._lines)
         self._line(now_ms, node, text, ", ".join(names))
@@ -147,12 +158,16 @@ class Transcript(Trace):
         now_ms, node = self._stepped
         self._stepped = None
         engine = self._engine_of(node)
-        view = engine.status().view if engine is not None else None
-        if engine is None or view is None or self._views.get(node) == view:
+        if not isinstance(engine, Engine) or engine.ended:
             return
-        self._views[node] = view
+        entered = (engine._state.committee.epoch, engine.status().view)
+        if self._views.get(node) == entered:
+            return
+        self._views[node] = entered
+        view = entered[1]
         certificate = engine._state.entry_certificate()  # the status does not say why
-        why = f", on the {self._certificate(certificate)}" if certificate is not None else ""
+        first = f" OF EPOCH {entered[0]}, from the boundary" if entered[0] > 0 else ""
+        why = f", on the {self._certificate(certificate)}" if certificate is not None else first
         self._line(now_ms, node, f"ENTERS VIEW {view}{why}")
 
     def _act(self, node: int, output: Output) -> list[str]:  # noqa: PLR0911 - as above
@@ -165,9 +180,13 @@ class Transcript(Trace):
                 self._persisted.discard((node, output.vote))
                 return [] if fresh else [f"signs again: {self._vote(output.vote)}"]
             case Commit():
+                proof = ", ".join(self._block(block.digest) for block in output.proof)
                 return [
-                    f"COMMITS {self._block(block.digest)} at height {block.height}: {self._payloads(block.payloads)}"
-                    for block in output.blocks
+                    *(
+                        f"COMMITS {self._block(block.digest)} at height {block.height}: {self._content(block)}"
+                        for block in output.blocks
+                    ),
+                    *([f"keeps {proof} as proof that it is final"] if proof else []),
                 ]
             case Misbehaviour():
                 votes = f"{self._vote(output.first.vote)}, {self._vote(output.second.vote)}"
@@ -175,6 +194,8 @@ class Transcript(Trace):
                 return [
                     f"KEEPS EVIDENCE against {self._names[output.first.voter]}, both signed in view {view}: {votes}"
                 ]
+            case Alarm():
+                return [f"RAISES AN ALARM: {output.error}"]
             case Rejected():
                 return [f"refuses what {self._names[output.sender]} said: {output.error}"]
             case FetchPayloads():
@@ -218,14 +239,22 @@ class Transcript(Trace):
         self._described.add(block.digest)
         time = datetime.fromtimestamp(block.timestamp_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
         where = f"view {block.view}, height {block.height}, on {self._block(block.parent)}"
-        return f"{self._block(block.digest)} ({where}, {self._payloads(block.payloads)}, {time})"
+        return f"{self._block(block.digest)} ({where}, {self._content(block)}, {time})"
 
     def _block(self, digest: Digest) -> str:
         """Blocks are lettered as they turn up."""
         return self._blocks.setdefault(digest, f"block {chr(ord('A') + len(self._blocks) - 1)}")
 
     def _payloads(self, digests: tuple[Digest, ...]) -> str:
-        return " and ".join(PAYLOADS[digest] for digest in digests) or "empty"
+        return " and ".join(self._payload(digest) for digest in digests) or "empty"
+
+    def _payload(self, digest: Digest) -> str:
+        """By the script's number; real ones are numbered as they turn up."""
+        number = SCRIPTED.get(digest) or self._numbers.setdefault(digest, len(self._numbers) + 1)
+        return f"payload {number}"
+
+    def _content(self, block: Block) -> str:
+        return "THE BOUNDARY" if block.is_boundary else self._payloads(block.payloads)
 
     def _vote(self, vote: Vote) -> str:
         if vote.kind is VoteKind.NULLIFY:
@@ -244,4 +273,4 @@ class Transcript(Trace):
         return f"{kinds[vote.kind]} of {of} by {self._signers(certificate.signers)}"
 
     def _signers(self, signers: tuple[ValidatorIndex, ...]) -> str:
-        return ", ".join(sorted((self._names[signer] for signer in signers), key=NAMES.index))
+        return ", ".join(sorted((self._names[signer] for signer in signers), key=ORDER.index))
