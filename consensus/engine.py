@@ -77,6 +77,16 @@ class Engine:
         """Whether this epoch is over. From then on every step is empty: the next epoch has an engine of its own."""
         return self._state.ending.ended
 
+    @property
+    def recovering(self) -> bool:
+        """Whether this validator follows without voting: as its status says, which costs more to ask."""
+        return self._state.recovery.active
+
+    @property
+    def finalized_view(self) -> View:
+        """As its status says."""
+        return self._state.finalized_view
+
     # ---- start -------------------------------------------------------------------------------------------------------
 
     def _restore(self, restored: Restored) -> None:

@@ -373,6 +373,16 @@ class Follower:
             self.ended = head.is_boundary
             self._look_ahead()
 
+    @property
+    def recovering(self) -> bool:
+        """It has no votes to recover."""
+        return False
+
+    @property
+    def finalized_view(self) -> View:
+        """Of the highest finalization heard of."""
+        return self._final_view
+
     # ---- status ------------------------------------------------------------------------------------------------------
 
     def status(self) -> EngineStatus:

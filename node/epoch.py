@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Protocol, assert_never
 
 from consensus.events import EngineStatus, Event, Output, Restored
-from consensus.types import Epoch, ValidatorIndex
+from consensus.types import Epoch, ValidatorIndex, View
 from ledger.roster import Roster
 from node.signer import Signer
 
@@ -35,6 +35,10 @@ class Core(Protocol):
 
     @property
     def ended(self) -> bool: ...
+    @property
+    def recovering(self) -> bool: ...
+    @property
+    def finalized_view(self) -> View: ...
     def step(self, event: Event) -> tuple[Output, ...]: ...
     def status(self) -> EngineStatus: ...
 

@@ -106,7 +106,7 @@ class Loop:
         self._fetch = fetch
         self._publish = publish
         self.holdings = Holdings(store)
-        self.trust = Trust(voting, self.core.status(), restored)
+        self.trust = Trust(voting, self.core, restored)
         self._wake = trio.Event()
         self._hear_first = hear_first
         self._greeted_by: set[str] = set()
@@ -226,7 +226,7 @@ class Loop:
         else:
             self.epoch = self._make_epoch(restored_state(self.store, self.voting))
             self.holdings.clear()
-            self.trust.begin(self.core.status())
+            self.trust.begin(self.core)
         self.start()
 
     def frame(self, sender: str, frame: bytes) -> None:
@@ -383,7 +383,7 @@ class Loop:
             self._wake.set()
 
     def _note_trust(self) -> None:
-        if self._votes and self.trust.note(self.core.status(), lambda: self.store.head().block.view):
+        if self._votes and self.trust.note(self.core, lambda: self.store.head().block.view):
             self.cosigning.resume()
 
     def _obey(self, output: Output, events: deque[Event]) -> None:
@@ -491,7 +491,7 @@ class Loop:
         self.greetings.begin(epoch.roster, epoch.signer)
         for digest, error in self.author.begin(epoch.signer):
             self.submissions.refuse(digest, error)
-        self.trust.begin(epoch.core.status())
+        self.trust.begin(epoch.core)
 
     def _tell(self, executed: Execution) -> None:
         for applied in executed.applied:

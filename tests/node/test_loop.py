@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from consensus.engine import Engine
 from consensus.errors import LocalError
 from consensus.events import Commit, Connected
 from consensus.messages import Certificates, Proposal
@@ -350,16 +351,19 @@ def test_doubt_ends_on_disk_only_with_the_commit_that_ends_it(town: Town, monkey
         town.run(lambda r=results: r.last.ends)
     court = town["court"]
     view = court.store.head().block.view
-    real = court.loop.core.status
-    monkeypatch.setattr(court.loop.core, "status", lambda: replace(real(), recovering=True))
-    court.loop.step(Connected(peer=ValidatorIndex(0)))
+
+    def says(*, recovering: bool, finalized_view: View) -> None:
+        """As the engine says after a step."""
+        with monkeypatch.context() as engine:
+            engine.setattr(Engine, "recovering", property(lambda _: recovering))
+            engine.setattr(Engine, "finalized_view", property(lambda _: finalized_view))
+            court.loop.step(Connected(peer=ValidatorIndex(0)))
+
+    says(recovering=True, finalized_view=view)
     assert not trusted_on_disk(court)
-    ended = replace(real(), recovering=False, finalized_view=View(view + 1))
-    monkeypatch.setattr(court.loop.core, "status", lambda: ended)
-    court.loop.step(Connected(peer=ValidatorIndex(0)))
+    says(recovering=False, finalized_view=View(view + 1))
     assert not trusted_on_disk(court)
-    monkeypatch.setattr(court.loop.core, "status", lambda: replace(ended, finalized_view=view))
-    court.loop.step(Connected(peer=ValidatorIndex(0)))
+    says(recovering=False, finalized_view=view)
     assert trusted_on_disk(court)
 
 
