@@ -12,10 +12,11 @@ import trio
 
 from consensus.errors import PeerError, RequestError
 from consensus.types import Digest
-from ledger.catalogue import CatalogueHeader, check_catalogue, parse_manifest
+from ledger.catalogue import CatalogueHeader, parse_manifest
 from ledger.payload import Payload, parse_payload
 from ledger.roster import Roster
 from ledger.statement import Statement
+from node.bodies import check_body
 from node.fetching import FETCH_PAUSE_S, FETCH_ROUNDS_MAX, Fetcher, Requester
 from node.rosters import Rosters
 from node.store.chain import ChainStore
@@ -234,7 +235,7 @@ class Acquirer:
         """All claims of a catalogue, stored and checked. Raises: MalformedCatalogue, Missing."""
         manifest = (await self._blobs((header.manifest,), holders))[0]
         chunks = await self._blobs(parse_manifest(header, manifest), holders)
-        return await trio.to_thread.run_sync(check_catalogue, header, manifest, chunks)
+        return await check_body(header, manifest, chunks)
 
     async def _blobs(self, digests: Sequence[Digest], holders: Sequence[str]) -> tuple[bytes, ...]:
         found: dict[Digest, bytes] = {d: b for d in digests if (b := self._store.blob(d)) is not None}

@@ -12,7 +12,8 @@ import trio
 from consensus.errors import ConflictingCertificates, ForeignOwnVote, RequestError
 from consensus.events import EngineStatus
 from consensus.pacemaker import LEADER_DELTAS, VIEW_DELTAS
-from ledger.catalogue import CatalogueHeader, check_catalogue
+from ledger.catalogue import CatalogueHeader
+from node.bodies import check_body
 from node.fetching import BLOB_BATCH
 from node.latency import Stillness, Stopwatch
 from node.loop import Loop
@@ -116,13 +117,10 @@ class Door:
         try:
             if self._recorded(submitted, on_result):
                 return
-            claims = await trio.to_thread.run_sync(
-                check_catalogue, statement.content, submitted.manifest, submitted.chunks
-            )
+            claims = await check_body(statement.content, submitted.manifest, submitted.chunks)
             blobs = (submitted.manifest, *submitted.chunks)
-            for start in range(0, len(blobs), BLOB_BATCH):
-                self._loop.store.put_blobs(blobs[start : start + BLOB_BATCH])
-                await trio.lowlevel.checkpoint()  # a vote must not wait until 32 MiB are on disk
+            for start in range(0, len(blobs), BLOB_BATCH):  # a commit must not wait until 32 MiB are on disk
+                await trio.to_thread.run_sync(self._loop.store.put_blobs, blobs[start : start + BLOB_BATCH])
             self._enter(submitted, claims, on_result)
         except RequestError as error:
             on_result(_refused(submitted, error))

@@ -14,6 +14,9 @@ from ledger.statement import Statement
 PENDING_STATEMENTS_MAX = 16_384
 PENDING_BYTES_MAX = 128 * 2**20
 """Queued statements and the catalogue bodies kept in memory with them."""
+PAYLOAD_BODIES_BYTES_AIM = 8 * 2**20
+"""Catalogue bodies of one payload, where several are queued: a payload is voted on once all of its are fetched and
+checked, and while others do that, the next one can be cut."""
 CUT_WAIT_MS = 20
 """Longest wait for company while another payload of this node is on its way."""
 OUTSTANDING_PAYLOADS_MAX = 8
@@ -81,7 +84,8 @@ class Mempool:
         if not self._queue or len(self._outstanding) >= OUTSTANDING_PAYLOADS_MAX:
             return None
         oldest = next(iter(self._queue.values())).since_ms
-        if not self._outstanding or self._queued_bytes >= PAYLOAD_BYTES_AIM or len(self._queue) >= STATEMENTS_MAX:
+        enough = self._queued_bytes >= PAYLOAD_BYTES_AIM or self._body_bytes >= PAYLOAD_BODIES_BYTES_AIM
+        if enough or not self._outstanding or len(self._queue) >= STATEMENTS_MAX:
             return oldest
         return oldest + CUT_WAIT_MS
 
@@ -91,11 +95,12 @@ class Mempool:
         if due is None or now_ms < due:
             return ()
         taken: list[Statement] = []
-        size = 0
+        size = bodies = 0
         while self._queue and len(taken) < STATEMENTS_MAX:
             waiting = next(iter(self._queue.values()))
             head = waiting.statement
-            if taken and size + len(head.raw) > PAYLOAD_BYTES_AIM:
+            bodies += waiting.body_bytes
+            if taken and (size + len(head.raw) > PAYLOAD_BYTES_AIM or bodies > PAYLOAD_BODIES_BYTES_AIM):
                 break
             self._queue.popitem(last=False)
             self._leave(waiting)

@@ -20,7 +20,7 @@ from ledger.payload import (
 )
 from ledger.statement import STATEMENT_BYTES_MAX, Statement
 from node import mempool as module
-from node.mempool import CUT_WAIT_MS, OUTSTANDING_PAYLOADS_MAX, Mempool, Overloaded
+from node.mempool import CUT_WAIT_MS, OUTSTANDING_PAYLOADS_MAX, PAYLOAD_BODIES_BYTES_AIM, Mempool, Overloaded
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,27 @@ def test_full_payload_does_not_wait_for_company() -> None:
     for _ in range(STATEMENTS_MAX):
         many.add(statement(20), 7)
     assert many.cut_due_ms() == 7
+
+
+def test_bodies_beyond_the_aim_wait_for_the_next_payload() -> None:
+    pool = Mempool()
+    several = [statement() for _ in range(5)]
+    for each in several:
+        pool.add(each, 0, PAYLOAD_BODIES_BYTES_AIM // 2)
+    assert send(pool, 0)[1] == tuple(several[:2])
+    assert pool.cut_due_ms() == 0, "enough for a payload need not wait for company"
+    assert send(pool, 0)[1] == tuple(several[2:4])
+    assert pool.cut_due_ms() == CUT_WAIT_MS
+    assert send(pool, CUT_WAIT_MS)[1] == (several[4],)
+
+
+def test_a_body_over_the_aim_goes_alone() -> None:
+    pool = Mempool()
+    several = [statement() for _ in range(3)]
+    for each in several:
+        pool.add(each, 0, 4 * PAYLOAD_BODIES_BYTES_AIM)
+    for each in several:
+        assert send(pool, 0)[1] == (each,)
 
 
 def test_nothing_is_cut_while_too_much_is_on_its_way() -> None:
