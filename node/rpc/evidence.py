@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -17,10 +17,14 @@ from google.protobuf.message import Message
 from consensus.errors import LocalError
 from consensus.types import Digest
 from ledger.catalogue import split_body
+from ledger.epochs import EpochProof
 from ledger.evidence import MediaDigests, Outcome, Report, Verdict, build_bundle, verify_bundle
 from ledger.evidence_archive import ARCHIVE_BYTES_MAX
 from ledger.genesis import Genesis
 from ledger.merkle import inclusion_proof
+from ledger.roster import Roster
+from node.keys import public_bytes
+from node.rosters import Rosters
 from node.rpc.calls import Call, Turnstile
 from node.rpc.errors import InvalidRequest, NotReadyYet, NotRecorded, TooLarge
 from node.rpc.reads import check_digest
@@ -80,19 +84,27 @@ class _Parts:
     note: bytes
     order: BlockProof
     claims: tuple[bytes, ...] | None
+    rosters: Rosters
+    proofs: tuple[EpochProof, ...]
 
 
 class EvidenceService:
     """Builds from snapshots, verifies against the node's own genesis; the export key is the only key it knows."""
 
     def __init__(
-        self, store: StoreReader, tail: LogTail, genesis: Genesis, member: str, export_key: Ed25519PrivateKey
+        self,
+        store: StoreReader,
+        tail: LogTail,
+        genesis: Genesis,
+        member: str,
+        export_keys: Sequence[Ed25519PrivateKey],
     ) -> None:
+        """export_keys: of which the roster of the day names one; another may wait to take over."""
         self._store = store
         self._tail = tail
         self._genesis = genesis
         self._member = member
-        self._export_key = export_key
+        self._export_keys = export_keys
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="evidence")
         self._builds = Turnstile("evidence", BUILDS_MAX, BUILDS_PER_CLIENT_MAX)
         self._verifications = Turnstile("verifications", VERIFICATIONS_MAX, VERIFICATIONS_PER_CLIENT_MAX)
@@ -140,13 +152,20 @@ class EvidenceService:
             position=wanted.position,
             exporter=self._member,
             exported_ms=time.time_ns() // 1_000_000,
-            sign=self._export_key.sign,
+            sign=self._export_key(parts.rosters.current).sign,
+            proofs=parts.proofs,
         )
         # A court takes this file at its word: it costs some milliseconds to be sure that it holds.
-        report = verify_bundle(bundle, self._genesis, None)
+        report = verify_bundle(bundle, self._genesis, None, known=known_rosters(parts.rosters))
         if report.verdict is not Verdict.VERIFIED:
             raise EvidenceWouldNotHold(wanted.index, report)
         return bundle
+
+    def _export_key(self, roster: Roster) -> Ed25519PrivateKey:
+        """The one that the roster names; the first where it names none of them."""
+        member = roster.member(self._member)
+        wanted = None if member is None else member.keys.export
+        return next((key for key in self._export_keys if public_bytes(key) == wanted), self._export_keys[0])
 
     # ---- verifying ----
 
@@ -154,7 +173,9 @@ class EvidenceService:
         """Raises: InvalidRequest, TooLarge, TooManyCalls."""
         with self._verifications.pass_through(call.client):
             bundle, media = await _receive(requests)
-            report = await self._in_thread(functools.partial(verify_bundle, bundle, self._genesis, media))
+            with self._store.snapshot() as snapshot:
+                known = known_rosters(snapshot.rosters())
+            report = await self._in_thread(functools.partial(verify_bundle, bundle, self._genesis, media, known=known))
         return pb.VerifyEvidenceResponse(
             checks=[
                 pb.EvidenceCheck(name=check.name, outcome=_OUTCOMES[check.outcome], reason=check.reason)
@@ -166,6 +187,11 @@ class EvidenceService:
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def known_rosters(rosters: Rosters) -> tuple[Roster, ...]:
+    """Of all epochs this node has followed: it trusts its own store."""
+    return tuple(start.roster for start in rosters.starts)
 
 
 def _find(snapshot: ReadSnapshot, request: pb.GetEvidenceRequest) -> _Wanted:
@@ -227,6 +253,8 @@ def _collect(snapshot: ReadSnapshot, wanted: _Wanted) -> _Parts:
         note=note,
         order=order,
         claims=claims,
+        rosters=snapshot.rosters(),
+        proofs=snapshot.epoch_proofs(),
     )
 
 

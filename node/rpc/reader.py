@@ -26,10 +26,10 @@ from consensus.errors import LocalError, RequestError
 from ledger.genesis import Genesis, parse_genesis
 from node.config import ConfigError, NodeConfig, load_config
 from node.disk import disk_of
-from node.keys import load_private_key
 from node.logs import configure_logs
 from node.rpc.calls import SERVICE, UNARY_SECONDS_MAX, Handler, client_stream, server_stream, unary
 from node.rpc.calls import stop as end
+from node.rpc.epochs import EpochService
 from node.rpc.evidence import EvidenceService
 from node.rpc.forward import NodeLink
 from node.rpc.metrics import MetricsServer, page_of
@@ -37,6 +37,7 @@ from node.rpc.reads import ReadService
 from node.rpc.server import CALLS_MAX, SERVER_OPTIONS, listen
 from node.rpc.tail import LogState, LogTail
 from node.rpc.watch import WatchService
+from node.signer import load_keys
 from node.store.reader import StoreReader
 from protos import stretto_pb2 as pb
 
@@ -66,7 +67,8 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
         disk=lambda: disk_of(config),
     )
     watch = WatchService(store, tail)
-    evidence = EvidenceService(store, tail, genesis, config.member, load_private_key(config.key_path("export")))
+    epochs = EpochService(store)
+    evidence = EvidenceService(store, tail, genesis, config.member, load_keys(config, "export"))
     methods: dict[str, Handler] = {
         "SubmitStatement": link.unary("SubmitStatement"),
         "SubmitStatements": link.stream("SubmitStatements"),
@@ -81,6 +83,8 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
         "GetConsistencyProof": unary("GetConsistencyProof", pb.GetConsistencyProofRequest, reads.get_consistency_proof),
         "NodeStatus": unary("NodeStatus", pb.NodeStatusRequest, reads.node_status),
         "ListMisbehaviour": unary("ListMisbehaviour", pb.ListMisbehaviourRequest, reads.list_misbehaviour),
+        "ListEpochs": unary("ListEpochs", pb.ListEpochsRequest, epochs.list_epochs),
+        "GetGovernance": unary("GetGovernance", pb.GetGovernanceRequest, epochs.get_governance),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     checks = health.aio.HealthServicer()

@@ -12,8 +12,9 @@ from consensus.types import Digest
 from ledger import identifiers
 from ledger.genesis import Genesis
 from ledger.merkle import consistency_proof, root_at
-from ledger.misbehaviour import parse_misbehaviour
+from ledger.misbehaviour import MisbehaviourEvidence, parse_misbehaviour
 from node.disk import Disk
+from node.rosters import Rosters
 from node.rpc.calls import Call
 from node.rpc.errors import BeyondLog, InvalidRequest, NotReadyYet, NotRecorded
 from node.rpc.forward import NodeLink
@@ -50,7 +51,7 @@ class ReadService:
         self._store = store
         self._tail = tail
         self._genesis = genesis
-        self._member = genesis.member(member)
+        self._member = member
         self._version = version
         self._link = link
         self._disk = disk
@@ -149,10 +150,11 @@ class ReadService:
         with self._store.snapshot() as snapshot:
             head = snapshot.head()
             size = snapshot.latest_checkpoint()
+            own = snapshot.rosters().current.member(self._member)
             live.MergeFrom(
                 pb.NodeStatusResponse(
-                    member=self._member.id if self._member else "",
-                    role=self._member.role.value if self._member else "",
+                    member=self._member,
+                    role=own.role.value if own else "",
                     genesis=self._genesis.digest,
                     origin=self._genesis.origin,
                     version=self._version,
@@ -176,15 +178,22 @@ class ReadService:
         with self._store.snapshot() as snapshot:
             found, next_page = snapshot.misbehaviours(request.limit or LIMIT_DEFAULT, request.page)
             total = snapshot.misbehaviour_count()
-        validators = self._genesis.validator_members()
+            rosters = snapshot.rosters()
         return pb.ListMisbehaviourResponse(
             records=[
-                pb.MisbehaviourRecord(evidence=data, member=validators[parse_misbehaviour(data).voter].id)
+                pb.MisbehaviourRecord(evidence=data, member=_accused(parse_misbehaviour(data), rosters))
                 for data in found
             ],
             next_page=next_page,
             total=total,
         )
+
+
+def _accused(evidence: MisbehaviourEvidence, rosters: Rosters) -> str:
+    """Member id of the validator, in the epoch of its votes."""
+    roster = rosters.of_epoch(evidence.epoch)
+    assert roster is not None, "evidence is kept of epochs this node has been in"
+    return roster.validator_members()[evidence.voter].id
 
 
 def check_digest(field: str, value: bytes) -> None:

@@ -141,7 +141,8 @@ def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progres
         _require(done, replay)
         found.append(_check_blobs(view, replay))
     with checks.check("misbehaviour") as found:
-        found.append(_check_misbehaviour(view, genesis))
+        _require(done, replay)
+        found.append(_check_misbehaviour(view, replay.rosters))
 
 
 def _require(done: bool, replay: Replay) -> None:
@@ -216,9 +217,9 @@ def _check_pending(view: View, replay: Replay) -> str:
     return f"{seen - replay.payloads} of {seen} payloads, {len(dropped)} dropped"
 
 
-def _check_misbehaviour(view: View, genesis: Genesis) -> str:
+def _check_misbehaviour(view: View, rosters: Rosters) -> str:
     """Every piece of evidence proves what it says: none accuses anybody by a damaged record."""
-    count, fault = misbehaviour.check(view.txn, view.tables.misbehaviour, genesis)
+    count, fault = misbehaviour.check(view.txn, view.tables.misbehaviour, rosters)
     if fault is not None:
         raise Contradiction(f"evidence {count}", f"proves nothing: {fault}")
     return f"{count} proven"

@@ -11,8 +11,8 @@ from typing import Final
 import lmdb
 
 from ledger.evidence_report import Verdict
-from ledger.genesis import Genesis
 from ledger.misbehaviour import MisbehaviourEvidence, parse_misbehaviour, verify_misbehaviour
+from node.rosters import Rosters
 from node.store.environment import Database
 
 CASES_MAX: Final = 1_000
@@ -68,13 +68,14 @@ def page(txn: lmdb.Transaction, database: Database | None, limit: int, after: by
     return tuple(found), last if more else b""
 
 
-def check(txn: lmdb.Transaction, database: Database | None, genesis: Genesis) -> tuple[int, str | None]:
+def check(txn: lmdb.Transaction, database: Database | None, rosters: Rosters) -> tuple[int, str | None]:
     """How many pieces there are, and what is wrong with the first that proves nothing, or is not where it belongs."""
     if database is None:
         return 0, None
+    known = tuple(start.roster for start in rosters.starts)
     with txn.cursor(db=database) as cursor:
         for number, (stored_key, data) in enumerate(cursor):
-            report = verify_misbehaviour(bytes(data), genesis)
+            report = verify_misbehaviour(bytes(data), rosters.genesis, known=known)
             if report.verdict is not Verdict.VERIFIED:
                 return number, "; ".join(c.reason for c in report.checks if c.outcome.name == "FAILED")
             if case_key(parse_misbehaviour(bytes(data))) != bytes(stored_key):

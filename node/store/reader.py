@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from ledger.checkpoint import Checkpoint, checkpoint_note
 from ledger.claim import read_claim_keys
 from ledger.epochs import EpochProof
 from ledger.genesis import Genesis
+from ledger.governance import Change
 from ledger.merkle import Frontier
 from ledger.roster import Roster
 from node.rosters import Rosters
@@ -99,10 +100,11 @@ class BlockProof:
 class ReadSnapshot:
     """The store at one moment."""
 
-    def __init__(self, view: View, path: Path, genesis: Genesis) -> None:
+    def __init__(self, view: View, path: Path, rosters: Callable[[View], Rosters]) -> None:
+        """rosters: gives those of all epochs that have begun in `view`."""
         self._view = view
         self._path = path
-        self._genesis = genesis
+        self._rosters = rosters
         self._counters = view.counters()
 
     @property
@@ -217,11 +219,21 @@ class ReadSnapshot:
 
     def rosters(self) -> Rosters:
         """All epochs that have begun. Raises: StoreCorrupt."""
-        return epochs.read_rosters(self._view, self._path, self._genesis)
+        return self._rosters(self._view)
 
     def epoch_proof(self, epoch: int) -> EpochProof | None:
         """What proves that epoch's roster; None for epoch 0, which the genesis proves, and for one not begun here."""
         return epochs.read_proof(self._view, self._path, epoch)
+
+    def epoch_proofs(self) -> tuple[EpochProof, ...]:
+        """Of all epochs from 1 to the current one. Raises: StoreCorrupt."""
+        found = (self.epoch_proof(start.roster.epoch) for start in self.rosters().starts)
+        return tuple(proof for proof in found if proof is not None)
+
+    def change(self, index: int) -> Change | None:
+        """What the statement at a leaf votes for; None where it is no vote."""
+        content = self._view.statement(index).content
+        return content if isinstance(content, Change) else None
 
     def next_roster(self) -> Roster | None:
         """Of the next epoch, while a change has passed and no block has put it into force yet."""
@@ -285,6 +297,7 @@ class StoreReader:
         """map_bytes: address space to reserve, so that the file may grow without remapping; grows where needed."""
         self._path = path
         self._genesis = genesis
+        self._rosters = Rosters(genesis)
         self._map_bytes = map_bytes
         self._turn = threading.Condition()
         self._active = 0
@@ -303,7 +316,14 @@ class StoreReader:
         Raises: StoreNotReady, SchemaTooNew, OtherConsortium, StoreCorrupt.
         """
         with self.view() as view:
-            yield ReadSnapshot(view, self._path, self._genesis)
+            yield ReadSnapshot(view, self._path, self._rosters_in)
+
+    def _rosters_in(self, view: View) -> Rosters:
+        """Epochs only ever follow: those read before are not read again."""
+        with self._turn:
+            while (start := epochs.read_start(view, self._path, self._rosters.epoch + 1)) is not None:
+                self._rosters.add(start)
+            return self._rosters
 
     @contextmanager
     def view(self) -> Iterator[View]:

@@ -40,7 +40,7 @@ def remove(member: str, epoch: int = 0, scope: Scope = Scope.CONSORTIUM) -> Remo
     return Remove(epoch=Epoch(epoch), member_id=member, scope=scope)
 
 
-def vote(change: Change, voter: str) -> Statement:
+def vote(change: Change, voter: str, ref: str = "") -> Statement:
     return CONSORTIUM.statement(
         change, issuer=voter, ref=f"{change.kind} {change.epoch} {voter} {change.describe()[:20]}"
     )

@@ -56,7 +56,7 @@ def store(tmp_path: Path) -> Iterator[ChainStore]:
 def snapshot_of(store: ChainStore) -> Iterator[ReadSnapshot]:
     """What a reader process would see: LMDB opens an environment once in a process."""
     with store._env.read() as txn:
-        yield ReadSnapshot(store._view(txn), store._env.path, GENESIS)
+        yield ReadSnapshot(store._view(txn), store._env.path, lambda _view: store.rosters)
 
 
 def listed(store: ChainStore, limit: int = 1_000) -> list[MisbehaviourEvidence]:
