@@ -158,7 +158,7 @@ class Providers:
             self._reject(provider.member, error)
             self.drop(provider.member, error)
             raise
-        provider.strikes = provider.refusals = 0
+        provider.refusals = 0
         self.waiting_since, self._retry_s = None, RETRY_S
         self._note_pace(provider, len(answer), trio.current_time() - began)
         return value
@@ -172,7 +172,9 @@ class Providers:
         pace = size / max(seconds, 0.001)
         if seconds > TRICKLE_S and pace < self._best_pace * TRICKLE_SHARE:
             self._strike(provider, Trickles(pace, self._best_pace))
-        elif size > 64 * 1024:
+            return
+        provider.strikes = 0
+        if size > 64 * 1024:
             self._best_pace = max(pace, 0.9 * self._best_pace)
 
     def drop(self, member: str, error: PeerError) -> None:
