@@ -110,7 +110,7 @@ def constant_rate(devnet: Devnet, batch: Sequence[bytes], per_second: int) -> di
     with NodeClient(devnet.node("label").config.rpc) as client:
         client.status()
         begun = time.perf_counter()
-        for response in client.stub.SubmitStatements(messages(), timeout=600):
+        for response in client.stub.SubmitStatements(messages(), timeout=1200):
             now = time.perf_counter()
             for result in response.results:
                 if result.state == pb.SUBMISSION_STATE_ACCEPTED:
@@ -130,15 +130,23 @@ def constant_rate(devnet: Devnet, batch: Sequence[bytes], per_second: int) -> di
     }
 
 
-def as_fast_as_it_goes(devnet: Devnet, batch: Sequence[bytes]) -> dict[str, Any]:
-    """All by one batched stream, until the last is final."""
-    with NodeClient(devnet.node("label").config.rpc) as client:
+def as_fast_as_it_goes(devnet: Devnet, batch: Sequence[bytes], seconds_max: float | None = None) -> dict[str, Any]:
+    """By one batched stream, all of it or what goes out within `seconds_max`, until the last is final."""
+    sent = 0
+
+    def submissions() -> Iterator[Submission]:
+        nonlocal sent
+        while sent < len(batch) and (seconds_max is None or time.perf_counter() - begun < seconds_max):
+            sent += 1
+            yield Submission(statement=batch[sent - 1])
+
+    with NodeClient(devnet.node("label").config.rpc, deadline_s=600) as client:
         client.status()
         begun = time.perf_counter()
-        states = Counter(r.state for r in client.submit_many(Submission(statement=s) for s in batch))
+        states = Counter(r.state for r in client.submit_many(submissions()))
         seconds = time.perf_counter() - begun
-    assert states[SubmissionState.FINAL] == len(batch), states
-    return {"statements": len(batch), "seconds": round(seconds, 2), "per_second": round(len(batch) / seconds)}
+    assert states[SubmissionState.FINAL] == sent, states
+    return {"statements": sent, "seconds": round(seconds, 2), "per_second": round(sent / seconds)}
 
 
 def synthetic_claim(run: str, number: int) -> bytes:
@@ -207,6 +215,7 @@ def main() -> None:
     parser.add_argument("load", choices=("rate", "max", "catalogues"))
     parser.add_argument("--per-second", type=int, default=500)
     parser.add_argument("--statements", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, help="max: send no longer than this")
     parser.add_argument("--catalogues", type=int, default=4)
     parser.add_argument("--claims", type=int, default=CLAIMS_MAX)
     parser.add_argument("--profile", type=Path, metavar="DIR")
@@ -223,7 +232,7 @@ def main() -> None:
                 case "rate":
                     result = used(devnet, lambda: constant_rate(devnet, batch, given.per_second), "statements")
                 case "max":
-                    result = used(devnet, lambda: as_fast_as_it_goes(devnet, batch), "statements")
+                    result = used(devnet, lambda: as_fast_as_it_goes(devnet, batch, given.seconds), "statements")
                 case _:
                     result = used(devnet, lambda: back_to_back(devnet, submissions, given.claims), "claims")
     print(json.dumps({"load": given.load, "load_average_before": before, **result}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHES = ("bench.hash", "bench.finality")
+BENCHES = ("bench.hash", "bench.finality", "bench.committee", "bench.consensus")
 
 
 def main() -> int:
