@@ -16,15 +16,15 @@ log = logging.getLogger(__name__)
 
 
 class Part(Enum):
-    """What this node is in an epoch; the values are those of stretto.v1.NodePart."""
+    """What this node is in an epoch; the values are those of NodeStatusResponse.part."""
 
-    VALIDATOR = 1
+    VALIDATOR = "validator"
     """It has a seat and its keys, and votes."""
-    OBSERVER = 2
+    OBSERVER = "observer"
     """A member's node that follows without a seat."""
-    KEYLESS = 3
+    KEYLESS = "keyless"
     """Its member has a seat, but another key than those here: it follows, and whoever has the key votes."""
-    OUTSIDE = 4
+    OUTSIDE = "outside"
     """Its member is not in the roster: removed, or not yet admitted as far as this node knows."""
 
 
@@ -75,6 +75,20 @@ class EpochRun:
     @property
     def epoch(self) -> Epoch:
         return self.roster.epoch
+
+    def why_it_follows(self) -> str:
+        """For the status, in words; empty for a node that votes."""
+        match self.part:
+            case Part.VALIDATOR:
+                return ""
+            case Part.OBSERVER:
+                return f"{self._own} has no seat in epoch {self.epoch}: this node follows"
+            case Part.KEYLESS:
+                return f"the keys of the seat of {self._own} are not here: this node follows"
+            case Part.OUTSIDE:
+                return f"{self._own} is no member of the newest epoch known here: this node has stopped voting"
+            case _:
+                assert_never(self.part)
 
     def log_part(self, missing: Sequence[str]) -> None:
         """Tells the operator what this node is. missing: purposes of whose keys the roster's are not here."""

@@ -138,6 +138,8 @@ class NodeLive:
     boot_generation: int = 0
     """Which start of the node process this is, counted from 1."""
     epoch: int = 0
+    part: str = ""
+    """validator, observer (no seat), keyless (its seat has another key than those here), outside (no member)."""
     last_vote: str = ""
     """Kind of this node's own latest vote, as `PeerLive.last_vote`."""
     timeouts: int = 0

@@ -1,4 +1,4 @@
-"""What a node's reader says once epochs have passed: rosters with their proofs, open votes, evidence of later epochs."""
+"""What a node's reader says once epochs have passed: rosters and their proofs, open votes, evidence of later epochs."""
 
 from __future__ import annotations
 
