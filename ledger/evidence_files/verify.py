@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
 SIGNED = HERE / "signed"
+BLOCK = struct.Struct(">16s32sQQQQ32sQH32sH")  # tag, consortium, epoch, view, height, parent view, parent, time, …
+VOTE = struct.Struct(">BQQQ32sH")  # kind, epoch, view, height, block, how many signatures follow
 ED25519_KEY = bytes.fromhex("302a300506032b6570032100")  # what RFC 8410 puts before the 32 bytes of a key
 
 
@@ -79,13 +81,74 @@ def byte_string(data: bytes, at: int) -> tuple[bytes, bytes, int]:
     return data[start : start + head], data[at : start + head], start + head
 
 
+def cbor(data: bytes, at: int = 0) -> tuple[Any, int]:
+    """Value of deterministic CBOR at `at`, and where it ends: integers, strings, arrays, maps, true and false."""
+    major, value, at = data[at] >> 5, data[at] & 31, at + 1
+    if value >= 24 and major < 7:
+        width = 1 << value - 24
+        value, at = int.from_bytes(data[at : at + width], "big"), at + width
+    if major in (2, 3):
+        text = data[at : at + value]
+        return (text if major == 2 else text.decode()), at + value
+    if major in (4, 5):
+        found = []
+        for _ in range(value * (major - 3)):
+            item, at = cbor(data, at)
+            found.append(item)
+        return (found if major == 4 else dict(zip(found[::2], found[1::2]))), at  # noqa: B905
+    return (value == 21 if major == 7 else value), at
+
+
 Member = dict[str, Any]
+Committee = tuple[dict[str, Member], list[Member], int]
 
 
-def members_of(genesis: dict[str, Any]) -> tuple[dict[str, Member], list[Member], int]:
-    members = {member["id"]: member for member in genesis["members"]}
-    validators = [member for member in genesis["members"] if member["validator"]]
-    return members, validators, len(validators) - (len(validators) - 1) // 3
+def committee_of(listed: list[Member]) -> Committee:
+    """Members by id, validators in their order, and how many of these are a quorum."""
+    validators = [member for member in listed if member["validator"]]
+    return {member["id"]: member for member in listed}, validators, len(validators) - (len(validators) - 1) // 3
+
+
+def committees_of(genesis: dict[str, Any], genesis_digest: bytes) -> list[Committee]:
+    """Of epoch 0, by the genesis, and of every later one, by the word of a quorum of the one before."""
+    found = [committee_of(genesis["members"])]
+    if not (HERE / "epochs.cbor").exists():
+        return found
+    for epoch, encoded in enumerate(cbor(read("epochs.cbor"))[0]["proofs"], 1):
+        proof = cbor(encoded)[0]
+        roster = cbor(proof["roster"])[0]
+        blocks = [proof["boundary"], *proof["headers"]]
+        head = BLOCK.unpack_from(blocks[0])
+        holds(head[9] == sha256(proof["roster"]), f"block {head[4]} names the members of epoch {epoch}")
+        holds(roster["epoch"] == epoch and roster["consortium"] == genesis_digest, "they are of this consortium")
+        finalized(blocks, proof["finalization"], epoch - 1, genesis_digest, committee=found[-1], name=f"epoch-{epoch}")
+        for member in roster["members"]:
+            member["keys"] = {purpose: key.hex() for purpose, key in member["keys"].items()}
+        found.append(committee_of(roster["members"]))
+    return found
+
+
+def finalized(
+    blocks: list[bytes], certificate: bytes, epoch: int, genesis_digest: bytes, *, committee: Committee, name: str
+) -> None:
+    """That the blocks follow each other and a quorum of the epoch's committee made the last one final."""
+    _, validators, quorum = committee
+    heads = [BLOCK.unpack_from(block) for block in blocks]
+    linked = all(head[6] == sha256(block) for head, block in zip(heads[1:], blocks[:-1]))  # noqa: B905
+    holds(
+        linked and all(head[1] == genesis_digest and head[2] == epoch for head in heads),
+        f"{len(blocks)} block headers of epoch {epoch} are linked",
+    )
+    kind, voted, view, height, block, votes = VOTE.unpack_from(certificate)
+    holds(kind == 3 and voted == epoch and block == sha256(blocks[-1]), f"the votes are to finalize block {height}")
+    message = b"stretto/vote/v1" + genesis_digest + struct.pack(">QBQQ32s", epoch, kind, view, height, block)
+    names = set()
+    for i in range(votes):
+        voter, signature = struct.unpack_from(">H64s", certificate, VOTE.size + 66 * i)
+        member = validators[voter]
+        if is_signed(f"{name}-{member['id']}", bytes.fromhex(member["keys"]["consensus"]), message, signature):
+            names.add(member["name"])
+    holds(len(names) >= quorum, f"finalized by {', '.join(sorted(names))}: {len(names)}, needed {quorum}")
 
 
 def check_manifest(members: dict[str, Member]) -> None:
@@ -129,7 +192,8 @@ def check_catalogue() -> None:
     holds(root is not None and root in read("statement.cose"), f"the claim is number {index} of the {count} it signs")
 
 
-def check_log(entry: bytes, genesis: dict[str, Any], validators: list[Member], quorum: int) -> None:
+def check_log(entry: bytes, genesis: dict[str, Any], committees: list[Committee]) -> None:
+    """committees: from the block's epoch on; the first of them that has a quorum behind the checkpoint counts."""
     head, note = read("proof.tlog-proof").decode().split("\n\n", 1)
     holds(note.encode() == read("checkpoint"), "the proof is under the checkpoint beside it")
     text, lines = note.rsplit("\n\n", 1)
@@ -140,22 +204,29 @@ def check_log(entry: bytes, genesis: dict[str, Any], validators: list[Member], q
         (name, base64.b64decode(line)[:4]): base64.b64decode(line)[4:]
         for _, name, line in map(str.split, lines.splitlines())
     }
-    cosigners = []
-    for member in validators:
-        name, key = f"{origin}/{member['id']}", bytes.fromhex(member["keys"]["cosign"])
-        signature = signed.get((name, sha256(f"{name}\n".encode() + b"\x04" + key)[:4]))
-        if signature is not None:
-            (time,) = struct.unpack(">Q", signature[:8])
-            message = f"cosignature/v1\ntime {time}\n{text}".encode()
-            if is_signed(f"cosignature-{member['id']}", key, message, signature[8:]):
-                cosigners.append(member["name"])
+    for _, validators, quorum in committees:
+        cosigners = []
+        for member in validators:
+            name, key = f"{origin}/{member['id']}", bytes.fromhex(member["keys"]["cosign"])
+            signature = signed.get((name, sha256(f"{name}\n".encode() + b"\x04" + key)[:4]))
+            if signature is not None:
+                (time,) = struct.unpack(">Q", signature[:8])
+                message = f"cosignature/v1\ntime {time}\n{text}".encode()
+                if is_signed(f"cosignature-{member['id']}", key, message, signature[8:]):
+                    cosigners.append(member["name"])
+        if len(cosigners) >= quorum:
+            break
     holds(len(cosigners) >= quorum, f"cosigned by {', '.join(cosigners)}: {len(cosigners)}, needed {quorum}")
     index, *path = head.split("\n")[1:]
     found = root_of(entry, int(index.split()[1]), int(size), [base64.b64decode(line) for line in path])
     holds(found == base64.b64decode(root), f"the statement is entry {index.split()[1]} of the {size} in that log")
 
 
-def check_block(entry: bytes, genesis_digest: bytes, validators: list[Member], quorum: int) -> None:
+def block_epoch() -> int:
+    return int(BLOCK.unpack_from(read("block-000.bin"))[2])
+
+
+def check_block(entry: bytes, genesis_digest: bytes, committee: Committee) -> None:
     """Layouts: consensus/types.py and ledger/payload.py of Stretto; all integers big-endian."""
     header = read("payload-header.bin")
     lines = read("payload-proof.txt").decode().split("\n")[:-1]
@@ -165,25 +236,10 @@ def check_block(entry: bytes, genesis_digest: bytes, validators: list[Member], q
         header[18:50] == genesis_digest and found == header[-36:-4], f"it is statement {index} of {count} in a payload"
     )
     blocks = [read(path.name) for path in sorted(HERE.glob("block-*.bin"))]
-    layout = struct.Struct(">16s32sQQQQ32sQH32sH")
-    heads = [layout.unpack_from(block) for block in blocks]
-    body = blocks[0][layout.size :]
+    head, body = BLOCK.unpack_from(blocks[0]), blocks[0][BLOCK.size :]
     ordered = [body[i : i + 32] for i in range(0, len(body), 32)]
-    holds(sha256(header) in ordered, f"block {heads[0][4]} orders that payload, block time {heads[0][7]} ms since 1970")
-    linked = all(head[6] == sha256(block) for head, block in zip(heads[1:], blocks[:-1]))  # noqa: B905
-    holds(linked and all(head[1] == genesis_digest for head in heads), f"{len(blocks)} block headers are linked")
-    certificate = read("finalization.bin")
-    vote = struct.Struct(">BQQQ32sH")
-    kind, epoch, view, height, block, votes = vote.unpack_from(certificate)
-    holds(kind == 3 and block == sha256(blocks[-1]), f"the votes are to finalize block {height}")
-    message = b"stretto/vote/v1" + genesis_digest + struct.pack(">QBQQ32s", epoch, kind, view, height, block)
-    names = set()
-    for i in range(votes):
-        voter, signature = struct.unpack_from(">H64s", certificate, vote.size + 66 * i)
-        member = validators[voter]
-        if is_signed(f"finalize-{member['id']}", bytes.fromhex(member["keys"]["consensus"]), message, signature):
-            names.add(member["name"])
-    holds(len(names) >= quorum, f"finalized by {', '.join(sorted(names))}: {len(names)}, needed {quorum}")
+    holds(sha256(header) in ordered, f"block {head[4]} orders that payload, block time {head[7]} ms since 1970")
+    finalized(blocks, read("finalization.bin"), head[2], genesis_digest, committee=committee, name="finalize")
 
 
 def main() -> None:
@@ -194,12 +250,18 @@ def main() -> None:
         holds(genesis_digest.hex() == sys.argv[1], "the genesis is the one you trust")
     SIGNED.mkdir(exist_ok=True)
     genesis = json.loads(read("genesis.json"))
-    members, validators, quorum = members_of(genesis)
-    check_manifest(members)
-    entry = check_statement(members, genesis_digest)
+    committees = committees_of(genesis, genesis_digest)
+    epoch = block_epoch()
+    holds(epoch < len(committees), f"the validators of epoch {epoch}, whose block it is, are known")
+    check_manifest(committees[-1][0])
+    entry = check_statement(committees[epoch][0], genesis_digest)
     check_catalogue()
-    check_log(entry, genesis, validators, quorum)
-    check_block(entry, genesis_digest, validators, quorum)
+    check_log(entry, genesis, committees[epoch:])
+    check_block(entry, genesis_digest, committees[epoch])
+    if len(committees) > 1:
+        print(f"This rests on {len(committees) - 1} handovers from the first committee. Whoever gathers a quorum of")
+        print("retired keys could sign others: compare the members of the last epoch with somebody you trust. SHA-256:")
+        print(sha256(cbor(cbor(read("epochs.cbor"))[0]["proofs"][-1])[0]["roster"]).hex())
     if len(sys.argv) == 2:
         print("All of this holds, under the genesis you trust.")
     else:

@@ -12,13 +12,18 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ledger.evidence import Outcome, verify_bundle
-from tests.ledger.builders import make_consortium
+from consensus.types import Epoch
+from ledger.epochs import encode_epochs
+from ledger.evidence import Outcome, build_bundle, verify_bundle
+from tests.ledger.builders import Consortium, make_consortium
+from tests.ledger.epoch_builders import GENESIS, ROSTERS, certify, proofs
 from tests.ledger.evidence_builders import cosign, finalize, make_checkpoint, make_impostors, make_parts, reseal
+from tests.ledger.test_evidence_epochs import arguments, note_by
 
 CONSORTIUM = make_consortium()
 GENESIS_DIGEST = CONSORTIUM.genesis.digest.hex()
@@ -162,3 +167,59 @@ def test_file_that_does_not_belong_is_pointed_out(tmp_path: Path) -> None:
     done = run_verify(folder, GENESIS_DIGEST)
     assert done.returncode == 0
     assert "not part of this evidence, disregard it: opinion.txt" in done.stdout
+
+
+# ---- later epochs ----------------------------------------------------------------------------------------------------
+
+LATER = build_bundle(**arguments(2))
+
+
+@pytest.mark.parametrize("epoch", range(1, 5))
+def test_second_verifier_follows_the_handovers(epoch: int, tmp_path: Path) -> None:
+    done = run_verify(unpack(build_bundle(**arguments(epoch)), tmp_path), GENESIS.digest.hex())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"names the members of epoch {epoch}" in done.stdout
+    assert "it is signed by The Indie" in done.stdout
+    assert f"This rests on {epoch} handovers" in done.stdout
+    assert ROSTERS[epoch].digest.hex() in done.stdout
+
+
+def test_second_verifier_judges_the_checkpoint_by_the_epoch_that_vouches_for_it(tmp_path: Path) -> None:
+    parts = arguments(1)
+    data = build_bundle(**(parts | {"note": note_by(ROSTERS[3], parts["statement"], (0, 1, 3))}))
+    done = run_verify(unpack(data, tmp_path), GENESIS.digest.hex())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cosigned by The Label, The Court, The Indie: 3, needed 3" in done.stdout
+
+
+def test_second_verifier_refuses_forged_handovers(tmp_path: Path) -> None:
+    one, two = proofs(2)
+    other = replace(ROSTERS[1], parameters=replace(ROSTERS[1].parameters, delta_ms=999))
+    following = replace(ROSTERS[2], epoch=Epoch(1))
+    last = two.headers[-1]
+    late = replace(last, epoch=Epoch(2))
+    cases = {
+        "no quorum": (one, replace(two, finalization=certify(ROSTERS[1], last, (0, 1, 2)))),
+        "another committee": (
+            one,
+            replace(two, finalization=certify(following, last, (1, 2))),
+        ),
+        "another roster": (replace(one, roster=other), two),
+        "gap": (two,),
+        "missing": (one,),
+        "not linked": (one, replace(two, headers=two.headers[1:])),
+        "another epoch": (one, replace(two, headers=(*two.headers[:-1], late), finalization=certify(ROSTERS[1], late))),
+    }
+    for name, given in cases.items():
+        data = reseal(LATER, {"epochs.cbor": encode_epochs(GENESIS.digest, given)}, Consortium(GENESIS), "indie")
+        assert any(check.outcome is Outcome.FAILED for check in verify_bundle(data, GENESIS, None).checks), name
+        done = run_verify(unpack(data, tmp_path / name), GENESIS.digest.hex())
+        assert done.returncode == 1, name
+        assert "REFUSED: not so:" in done.stderr, (name, done.stderr)
+
+
+def test_second_verifier_refuses_who_is_no_member_of_the_epoch(tmp_path: Path) -> None:
+    """A claim in epoch 0 by an institution admitted in epoch 1."""
+    done = run_verify(unpack(build_bundle(**arguments(0, signed=1)), tmp_path), GENESIS.digest.hex())
+    assert done.returncode == 1
+    assert "REFUSED" in done.stderr
