@@ -34,7 +34,7 @@ def make_chain(path: Path, *, blocks: int = 40, catalogues: int = 2) -> ChainSto
     maker = ChainMaker(store)
     for number in range(blocks):
         raws = [statement(2 * number), statement(2 * number + 1)]
-        if number % max(1, blocks // max(1, catalogues)) == 1:
+        if catalogues and number % max(2, blocks // catalogues) == 1:
             raws.append(maker.catalogue(1_000 + 300 * number, 300))
         maker.commit([raws])
     return store
@@ -106,10 +106,16 @@ def same_log(one: ChainStore, other: ChainStore) -> bool:
     return (one.head().block, one.frontier()) == (other.head().block, other.frontier())
 
 
-def make_pin(path: Path, store: ChainStore, *, root: bytes | None = None, signers: int = 3) -> Pin:
-    """The checkpoint of the store as it stands, cosigned, in a file."""
+def make_pin(
+    path: Path, store: ChainStore, *, root: bytes | None = None, signers: int = 3, forged: bool = False
+) -> Pin:
+    """The checkpoint of the store as it stands, cosigned, in a file. forged: what was signed is another."""
     frontier = store.frontier()
     checkpoint = Checkpoint(origin=GENESIS.origin, size=frontier.size, root=frontier.root() if root is None else root)
-    signed = [cosigned(checkpoint, member) for member in ("label", "court", "society", "platform")[:signers]]
+    other = Checkpoint(origin=GENESIS.origin, size=frontier.size, root=bytes(32))
+    signed = [
+        cosigned(other if forged else checkpoint, member)
+        for member in ("label", "court", "society", "platform")[:signers]
+    ]
     path.write_bytes(checkpoint_note(checkpoint, [log for log, _ in signed], [each for _, each in signed]).encode())
     return read_pin(path, GENESIS.origin)
