@@ -10,21 +10,23 @@ from pathlib import Path
 
 from cli.devnet import wait_until_up
 from ledger.genesis import Genesis
-from node.devnet import Devnet, init_devnet, load_devnet
+from node.devnet import Devnet, init_devnet, institutions, load_devnet
 
+UP_S_EACH = 20.0
+"""They start all at once, on whatever cores there are."""
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def running_devnet() -> Iterator[tuple[Devnet, Genesis]]:
-    """Four fresh nodes, up; stopped and removed at the end."""
+def running_devnet(members: int = 4) -> Iterator[tuple[Devnet, Genesis]]:
+    """So many fresh nodes, up; stopped and removed at the end."""
     with tempfile.TemporaryDirectory(prefix="stretto-") as folder:
-        genesis = init_devnet(Path(folder) / "devnet")
+        genesis = init_devnet(Path(folder) / "devnet", members=institutions(members))
         devnet = load_devnet(Path(folder) / "devnet")
         try:
             for node in devnet.nodes:
                 node.start()
-            wait_until_up(devnet, list(devnet.nodes))
+            wait_until_up(devnet, list(devnet.nodes), UP_S_EACH * members)
             yield devnet, genesis
         finally:
             devnet.stop()

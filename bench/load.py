@@ -78,16 +78,22 @@ def profiled(devnet: Devnet, folder: Path | None) -> Iterator[None]:
 
 def used(devnet: Devnet, work: Callable[[], dict[str, Any]], count: str) -> dict[str, Any]:
     """What `work` found, and beside it the nodes' CPU time for each of what `count` names, and the load."""
-    cpu = cpu_seconds(devnet)
+    cpu, height, begun = cpu_seconds(devnet), _height(devnet), time.perf_counter()
     own = time.process_time()
     result = work()
     done = result[count]
     return {
         **result,
+        "blocks_per_s": round((_height(devnet) - height) / (time.perf_counter() - begun), 1),
         "cpu_us_each_all_nodes": round((cpu_seconds(devnet) - cpu) / done * 1e6, 1),
         "cpu_us_each_client": round((time.process_time() - own) / done * 1e6, 1),
         "load_average": load_average(),
     }
+
+
+def _height(devnet: Devnet) -> int:
+    with NodeClient(devnet.node("label").config.rpc) as client:
+        return client.status().height
 
 
 def constant_rate(devnet: Devnet, batch: Sequence[bytes], per_second: int) -> dict[str, Any]:
@@ -218,9 +224,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="max: send no longer than this")
     parser.add_argument("--catalogues", type=int, default=4)
     parser.add_argument("--claims", type=int, default=CLAIMS_MAX)
+    parser.add_argument("--members", type=int, default=4, help="validators of the devnet")
     parser.add_argument("--profile", type=Path, metavar="DIR")
     given = parser.parse_args()
-    with running_devnet() as (devnet, genesis):
+    with running_devnet(given.members) as (devnet, genesis):
         if given.load == "catalogues":
             submissions = catalogue_submissions(devnet, genesis, given.claims, given.catalogues)
         else:
