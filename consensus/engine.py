@@ -78,6 +78,14 @@ class Engine:
         return self._state.ending.ended
 
     @property
+    def clears_doubt(self) -> bool:
+        """Whether this validator doubted its votes in this epoch, now over, and need not in the next one.
+
+        Then, and only then, is the voting state to be marked as trusted when an epoch ends.
+        """
+        return self.ended and self._state.recovery.ends_with_epoch(self._state.tree.head.view)
+
+    @property
     def recovering(self) -> bool:
         """Whether this validator follows without voting: as its status says, which costs more to ask."""
         return self._state.recovery.active

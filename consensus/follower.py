@@ -374,6 +374,11 @@ class Follower:
             self._look_ahead()
 
     @property
+    def clears_doubt(self) -> bool:
+        """It asks nobody about views: what was doubted stays so."""
+        return False
+
+    @property
     def recovering(self) -> bool:
         """It has no votes to recover."""
         return False

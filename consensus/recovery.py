@@ -49,6 +49,14 @@ class Recovery:
         self._replies.add(sender)
         self._highest = max(self._highest, view)
 
+    def ends_with_epoch(self, boundary_view: View) -> bool:
+        """Whether this validator doubted, and can have forgotten nothing of the next epoch. boundary_view: its start.
+
+        Had it been in the next epoch, the boundary was final before it asked. A quorum voted so, who had seen a block
+        of the boundary's view or a later one notarized; of those that answered, an honest one is among them.
+        """
+        return len(self._replies) >= self._quorum and boundary_view > self._highest
+
     def settle(self, finalized_view: View) -> None:
         """End once a quorum of others answered and they made something final above anything voted on before."""
         if self.active and not self.is_asking and finalized_view > self._highest + MARGIN_VIEWS:

@@ -8,7 +8,7 @@ import pytest
 
 from consensus.errors import RestoredStateInvalid
 from consensus.events import FetchPayloads, Persist, Restored
-from consensus.messages import Proposal
+from consensus.messages import Chain, Proposal, ViewReply, ViewRequest
 from consensus.types import ZERO_DIGEST, Block, Certificate, Digest, View, nullify
 from consensus.votes import contradict
 from tests.consensus.bench import Bench, leader_of
@@ -87,6 +87,51 @@ class TestRestart:
         }[flaw]
         with pytest.raises(RestoredStateInvalid):
             Bench(0, committee=committee, restored=restored)
+
+
+class TestDoubt:
+    """A validator that lost its votes need not doubt them in the next epoch if it cannot have been in that before."""
+
+    def ended(self, *views: int, trusted: bool = False) -> Bench:
+        """In doubt from the start; so many others answer with certificates of `views`; the epoch ends in view 9."""
+        bench = Bench(0, restored=Restored(head=Bench(0).genesis, finalization=None, trusted=trusted))
+        boundary = child(COMMITTEE, X, view=9, next_committee=NEW)
+        for sender, view in zip(bench.others, views, strict=False):
+            nonce = bench.sent(ViewRequest)[-1][1].nonce
+            highest = bench.nullification(view) if view != boundary.view else bench.notarization(boundary)
+            bench.receive(sender, ViewReply(nonce=nonce, highest=highest))
+        bench.hold(CHANGE, order=False, ending=True)
+        final = bench.finalization(boundary)
+        bench.receive(1, final)
+        bench.receive(1, Chain(blocks=(X, boundary), finalization=final))
+        assert bench.engine.ended
+        return bench
+
+    def test_it_ends_where_the_boundary_is_above_all_that_a_quorum_knew(self) -> None:
+        assert self.ended(3, 8, 4).engine.clears_doubt
+
+    def test_it_goes_on_where_somebody_knew_of_views_as_high(self) -> None:
+        assert not self.ended(3, 10, 4).engine.clears_doubt
+        assert not self.ended(3, 9, 4).engine.clears_doubt
+
+    def test_it_goes_on_where_too_few_have_answered(self) -> None:
+        assert not self.ended(3, 4).engine.clears_doubt
+
+    def test_who_never_doubted_has_nothing_to_clear(self) -> None:
+        assert not self.ended(trusted=True).engine.clears_doubt
+
+    def test_nothing_is_cleared_before_the_end(self) -> None:
+        bench = Bench(0, restored=Restored(head=Bench(0).genesis, finalization=None, trusted=False))
+        nonce = bench.sent(ViewRequest)[-1][1].nonce
+        for sender in bench.others:
+            bench.receive(sender, ViewReply(nonce=nonce, highest=None))
+        bench.receive(1, Chain(blocks=(child(COMMITTEE, view=9),), finalization=_final(child(COMMITTEE, view=9))))
+        assert bench.committed
+        assert not bench.engine.clears_doubt
+
+
+def _final(block: Block) -> Certificate:
+    return certify(COMMITTEE, vote_for(FINALIZE, block), (1, 2, 3))
 
 
 class TestNextEpoch:
