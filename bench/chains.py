@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from bench.load import synthetic_claim
 from consensus.events import Commit
 from consensus.types import (
     Block,
@@ -25,8 +24,9 @@ from consensus.types import (
 )
 from ledger.catalogue import build_catalogue, check_claims
 from ledger.checkpoint import Checkpoint, checkpoint_note, cosignature, log_signature
-from ledger.claim import Claim, ProprietaryId, Subject
+from ledger.claim import Claim, Media, Party, PartyRole, ProprietaryId, Subject
 from ledger.genesis import Genesis
+from ledger.identifiers import ISRC
 from ledger.payload import build_payload
 from ledger.statement import Statement, parse_statement, sign_statement
 from node.devnet import Devnet
@@ -37,6 +37,29 @@ from node.validation import HeldPayload
 
 BLOCK_MS = 100
 TIME_MS = 1_700_000_000_000
+
+
+def synthetic_claim(run: str, number: int) -> bytes:
+    """A recording with an ISRC, two parties and one file's digests: some 300 bytes, as a label's are."""
+    seed = f"{run}-{number}".encode()
+    isrc = f"QZ{run[:3].upper()}{number // 100_000 % 100:02}{number % 100_000:05}"
+    assert ISRC.fault(isrc) is None, isrc
+    return Claim(
+        subject=Subject.RECORDING,
+        title=f"Study {run} no. {number}",
+        isrc=isrc,
+        duration_ms=180_000 + number,
+        parties=(
+            Party(role=PartyRole.MAIN_ARTIST, name=f"Ensemble {number % 97}"),
+            Party(role=PartyRole.COMPOSER, name=f"Composer {number % 89}"),
+        ),
+        media=(
+            Media(
+                blake3=hashlib.sha256(b"b" + seed).digest(), sha256=hashlib.sha256(b"s" + seed).digest(),
+                size=30_000_000 + number, media_type="audio/flac",
+            ),
+        ),
+    ).encode()  # fmt: skip
 
 
 @cache

@@ -125,7 +125,12 @@ def catalogue_from_files(devnet: Devnet, genesis: Genesis, count: int) -> dict[s
         claims = [build_claim(one, terms, salts) for one in found if isinstance(one, Track)]
         claimed = time.perf_counter()
         signed = sign_claims(
-            claims, roster=genesis.roster, member="label", public_key=public_bytes(key), sign=key.sign, as_catalogue=True
+            claims,
+            roster=genesis.roster,
+            member="label",
+            public_key=public_bytes(key),
+            sign=key.sign,
+            as_catalogue=True,
         )
         signed_at = time.perf_counter()
         with NodeClient(devnet.node("label").config.rpc, deadline_s=300) as client:

@@ -1,6 +1,6 @@
-"""Sustained load on four nodes: a constant rate with its latencies, as fast as it goes, catalogues back to back.
+"""Sustained load on four nodes: a constant rate with its latencies, or as fast as it goes. Claims: bench.catalogues.
 
-`python -m bench.load rate --per-second 500`, `... max`, `... catalogues`; each prints one JSON object. `--profile DIR`
+`python -m bench.load rate --per-second 500`, `... max`; each prints one JSON object. `--profile DIR`
 has py-spy (`pip install py-spy`) sample every node and reader process meanwhile, one file a process, collapsed stacks.
 """
 
@@ -22,13 +22,7 @@ from typing import Any
 from bench.devnet import cpu_seconds, load_average, running_devnet
 from bench.finality import percentile, statements
 from cli.client import NodeClient, Submission
-from ledger.catalogue import CLAIMS_MAX, build_catalogue
-from ledger.claim import Claim, Media, Party, PartyRole, Subject
-from ledger.genesis import Genesis
-from ledger.identifiers import ISRC
-from ledger.statement import sign_statement
 from node.devnet import Devnet
-from node.keys import load_private_key, public_bytes
 from node.rpc.types import SubmissionState
 from protos import stretto_pb2 as pb
 
@@ -155,93 +149,24 @@ def as_fast_as_it_goes(devnet: Devnet, batch: Sequence[bytes], seconds_max: floa
     return {"statements": sent, "seconds": round(seconds, 2), "per_second": round(sent / seconds)}
 
 
-def synthetic_claim(run: str, number: int) -> bytes:
-    """A recording with an ISRC, two parties and one file's digests: some 300 bytes, as a label's are."""
-    seed = f"{run}-{number}".encode()
-    isrc = f"QZ{run[:3].upper()}{number // 100_000 % 100:02}{number % 100_000:05}"
-    assert ISRC.fault(isrc) is None, isrc
-    return Claim(
-        subject=Subject.RECORDING,
-        title=f"Study {run} no. {number}",
-        isrc=isrc,
-        duration_ms=180_000 + number,
-        parties=(
-            Party(role=PartyRole.MAIN_ARTIST, name=f"Ensemble {number % 97}"),
-            Party(role=PartyRole.COMPOSER, name=f"Composer {number % 89}"),
-        ),
-        media=(
-            Media(
-                blake3=hashlib.sha256(b"b" + seed).digest(), sha256=hashlib.sha256(b"s" + seed).digest(),
-                size=30_000_000 + number, media_type="audio/flac",
-            ),
-        ),
-    ).encode()  # fmt: skip
-
-
-def catalogue_submissions(devnet: Devnet, genesis: Genesis, claims: int, count: int) -> list[Submission]:
-    """`count` signed catalogues of `claims` claims each, all different."""
-    key = load_private_key(devnet.node("label").config.key_path("statement"))
-    made = []
-    for n in range(count):
-        catalogue = build_catalogue(synthetic_claim(f"a{n:02}", i) for i in range(claims))
-        raw = sign_statement(
-            catalogue.header, client_ref=f"load-{n}", issuer="label", public_key=public_bytes(key),
-            consortium=genesis.digest, sign=key.sign,
-        )  # fmt: skip
-        made.append(Submission(statement=raw, chunks=(catalogue.manifest, *catalogue.chunks)))
-    return made
-
-
-def back_to_back(devnet: Devnet, batch: Sequence[Submission], claims: int) -> dict[str, Any]:
-    """Catalogues by one stream until the last is final here; then until every node has them all."""
-    with NodeClient(devnet.node("label").config.rpc, deadline_s=600) as client:
-        client.status()
-        begun = time.perf_counter()
-        states = Counter(r.state for r in client.submit_many(batch))
-        seconds = time.perf_counter() - begun
-        size = client.status().size
-    assert states[SubmissionState.FINAL] == len(batch), states
-    for node in devnet.nodes:
-        with NodeClient(node.config.rpc) as client:
-            while client.status().size < size:
-                time.sleep(0.01)
-    everywhere = time.perf_counter() - begun
-    return {
-        "catalogues": len(batch),
-        "claims": len(batch) * claims,
-        "bytes_per_claim": round(sum(map(len, batch[0].chunks)) / claims),
-        "seconds": round(seconds, 2),
-        "seconds_every_node": round(everywhere, 2),
-        "claims_per_s": round(len(batch) * claims / everywhere),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("load", choices=("rate", "max", "catalogues"))
+    parser.add_argument("load", choices=("rate", "max"))
     parser.add_argument("--per-second", type=int, default=500)
     parser.add_argument("--statements", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, help="max: send no longer than this")
-    parser.add_argument("--catalogues", type=int, default=4)
-    parser.add_argument("--claims", type=int, default=CLAIMS_MAX)
     parser.add_argument("--members", type=int, default=4, help="validators of the devnet")
     parser.add_argument("--profile", type=Path, metavar="DIR")
     given = parser.parse_args()
     with running_devnet(given.members) as (devnet, genesis):
-        if given.load == "catalogues":
-            submissions = catalogue_submissions(devnet, genesis, given.claims, given.catalogues)
-        else:
-            batch = statements(devnet, genesis, given.statements, given.load)
+        batch = statements(devnet, genesis, given.statements, given.load)
         time.sleep(SETTLE_S)
         before = load_average()
         with profiled(devnet, given.profile):
-            match given.load:
-                case "rate":
-                    result = used(devnet, lambda: constant_rate(devnet, batch, given.per_second), "statements")
-                case "max":
-                    result = used(devnet, lambda: as_fast_as_it_goes(devnet, batch, given.seconds), "statements")
-                case _:
-                    result = used(devnet, lambda: back_to_back(devnet, submissions, given.claims), "claims")
+            if given.load == "rate":
+                result = used(devnet, lambda: constant_rate(devnet, batch, given.per_second), "statements")
+            else:
+                result = used(devnet, lambda: as_fast_as_it_goes(devnet, batch, given.seconds), "statements")
     print(json.dumps({"load": given.load, "load_average_before": before, **result}))
 
 
