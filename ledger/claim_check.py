@@ -168,17 +168,15 @@ class _Check:
         claims, fullmatch = self._claims, template.fullmatch
         fitting: list[int] = []
         others: list[int] = []
-        rows: list[tuple[bytes, ...]] = []
+        captured: list[bytes] = []  # flat: a tuple kept for each claim would wake the garbage collector again and again
         for position in left:
             match = fullmatch(claims[position])
             if match is None:
                 others.append(position)
             else:
                 fitting.append(position)
-                rows.append(match.groups())
-        if not rows:
-            return others
-        columns: list[Sequence[bytes]] = list(zip(*rows, strict=True))
+                captured += match.groups()
+        columns: list[list[bytes]] = [captured[group :: template.groups] for group in range(template.groups)]
         unseen, doubtful = template.doubtful(columns)
         if unseen or doubtful:
             for row in sorted(doubtful):

@@ -202,7 +202,8 @@ class Template:
         self._group_of = {slot: group for group, slot in enumerate(self._captured)}
         """By slot, counted from 0."""
         self._pattern = re.compile(b"".join(self._parts()), re.DOTALL)
-        assert self._pattern.groups == len(self._captured), "one group for each captured slot"
+        self.groups = self._pattern.groups
+        assert self.groups == len(self._captured), "one group for each captured slot"
         self.fullmatch = self._pattern.fullmatch
 
     def _parts(self) -> Iterator[bytes]:
