@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SEEDS ?= 500
 SECONDS_TO_FUZZ := $(if $(filter command% env%,$(origin SECONDS)),$(SECONDS),3600)
 
-.PHONY: help demo test check format bench sim mutants model e2e fuzz image setup setup-dev lock clean
+.PHONY: help demo test check format bench sim mutants model e2e fuzz interop image setup setup-dev lock clean
 
 help:  ## Shows this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,9 @@ e2e: setup-dev  ## The slow campaign: faults on real processes, 4 and 7 nodes
 
 fuzz: setup-dev  ## Fuzzes every decoder; SECONDS=N over all of them, an hour unless told
 	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS_TO_FUZZ)
+
+interop: setup-dev  ## js-libp2p against real nodes; needs Node.js 20 or newer
+	@$(BIN)/python -m pytest -q tests/interop
 
 image:  ## Builds the container image; docker/test.sh tests it
 	@docker build -f docker/Dockerfile -t stretto .

@@ -80,7 +80,9 @@ class Town:
                 **overrides,
             }
         )
-        network = Network(settings, self.seeds[index], lambda: self.members)
+        # As in a node: of all others. Live, because members come and go.
+        others = lambda: {peer_id: each for peer_id, each in self.members.items() if each != name}  # noqa: E731
+        network = Network(settings, self.seeds[index], others)
         scope, done = trio.CancelScope(), trio.Event()
 
         async def run(*, task_status: trio.TaskStatus[None]) -> None:
