@@ -210,8 +210,8 @@ def _cast(vote: _Vote, change_of: Callable[[Epoch, Roster], Change]) -> int:
     try:
         amend(roster, change)
     except NotApplicable as error:
-        field, expected = refusal_words(error.reason)
-        message = f"this vote could not count: {field}: expected {expected}; nothing was written"
+        field, value, expected = refusal_words(error.reason)
+        message = f"this vote could not count: {field}: expected {expected}, got {value}; nothing was written"
         raise CliError(message, Exit.REFUSED, code=f"GOVERNANCE_{error.reason.name}", field=field) from error
     proposal = proposal_id(change)
     data = sign_statement(

@@ -122,25 +122,26 @@ def check_statement_form(case: Case) -> str:
 
 
 def check_issuer(case: Case) -> str:
-    statement, genesis = case.statement, case.genesis
+    statement, genesis, roster = case.statement, case.genesis, case.block_roster
+    source = f"roster of epoch {roster.epoch}" if roster.epoch else "genesis"
     try:
-        member = check_authority(statement, case.block_roster)
+        member = check_authority(statement, roster)
     except WrongConsortium:
         raise Refused(
             f"The statement was signed for another consortium, whose genesis has SHA-256 {statement.consortium.hex()}."
         ) from None
     except UnknownMember:
-        raise Refused(f"The issuer, {statement.issuer}, is not a member of {genesis.name}.") from None
+        raise Refused(f"The issuer, {statement.issuer}, is not a member of {genesis.name}{_in(roster)}.") from None
     except RoleForbids as error:
         raise Refused(f"The issuer may not make such statements: {error.value} is not {error.expected}.") from None
     except InvalidStatementSignature:
         raise Refused(
-            f"The statement names a key (id {statement.key_id.hex()}) that is not the one the genesis gives"
+            f"The statement names a key (id {statement.key_id.hex()}) that is not the one the {source} gives"
             f" {statement.issuer}."
         ) from None
     return (
         f"The issuer is {member.name} ({member.id}, {member.role}), a member who may make such statements;"
-        " the statement names the key that the genesis gives this member."
+        f" the statement names the key that the {source} gives this member."
     )
 
 
@@ -218,6 +219,10 @@ def check_checkpoint(case: Case) -> str:
         f" {_names(roster, (name for name, _ in acceptance.cosigners))}; by their clocks from {_seconds(min(times))}"
         f" to {_seconds(max(times))}."
     )
+
+
+def _in(roster: Roster) -> str:
+    return f" in epoch {roster.epoch}" if roster.epoch else ""
 
 
 def _of(roster: Roster) -> str:

@@ -65,23 +65,28 @@ _DUPLICATES: Final = {
     Reason.CATALOGUE: ("catalogue.root", "a set of claims this issuer has not recorded"),
 }
 _REFUSALS: Final = {
-    Reason.OTHER_EPOCH: ("change.epoch", "the epoch of the block that orders the vote: votes lapse with their epoch"),
-    Reason.VOTED: ("protected.issuer", "a member that has not voted for this proposal"),
-    Reason.PASSED: ("change", "a proposal that has not passed"),
-    Reason.UNKNOWN_MEMBER: ("change.member", "the id of a member of this epoch"),
-    Reason.MEMBER_ID_USED: ("change.member.id", "an id no member has, or a member as it is but for the seat it lacks"),
-    Reason.KEY_USED: ("change.key", "keys, and a statement key id, that no member of this epoch has"),
-    Reason.NO_SEAT: ("change.member", "a member with a seat in the committee"),
-    Reason.UNCHANGED: ("change.parameters", "parameters other than those in force"),
-    Reason.COMMITTEE_TOO_SMALL: ("change.member", "a committee of at least 4 after the removal"),
-    Reason.COMMITTEE_FULL: ("change.member.validator", "a committee of at most 128 after the admission"),
-    Reason.CONSORTIUM_FULL: ("change.member", "at most 512 members after the admission"),
-    Reason.TOO_MANY_SEATS: ("change", "at most f seats changed in one epoch: vote for it again in the next"),
+    Reason.OTHER_EPOCH: ("change.epoch", "another epoch", "the epoch of the block: votes lapse with their epoch"),
+    Reason.VOTED: ("protected.issuer", "one that has", "a member that has not voted for this proposal"),
+    Reason.PASSED: ("change", "one that has", "a proposal that has not passed"),
+    Reason.UNKNOWN_MEMBER: ("change.member", "another id", "the id of a member of this epoch"),
+    Reason.MEMBER_ID_USED: (
+        "change.member.id",
+        "the id of a member",
+        "an id no member has, or a member as it is but for the seat it lacks",
+    ),
+    Reason.KEY_USED: ("change.key", "a key in use", "keys, and a statement key id, that no member of this epoch has"),
+    Reason.NO_SEAT: ("change.member", "a member without", "a member with a seat in the committee"),
+    Reason.UNCHANGED: ("change.parameters", "those in force", "parameters other than those in force"),
+    Reason.COMMITTEE_TOO_SMALL: ("change.member", "fewer", "a committee of at least 4 after the removal"),
+    Reason.COMMITTEE_FULL: ("change.member.validator", "one more", "a committee of at most 128 after the admission"),
+    Reason.CONSORTIUM_FULL: ("change.member", "one more", "at most 512 members after the admission"),
+    Reason.TOO_MANY_SEATS: ("change", "one more", "at most f seats changed in one epoch: vote again in the next"),
 }
+"""Field, what stood there, and what would have been right."""
 
 
-def refusal_words(reason: Reason) -> tuple[str, str]:
-    """(field, what would have been right) of a governance statement that is refused."""
+def refusal_words(reason: Reason) -> tuple[str, str, str]:
+    """(field, what stood there, what would have been right) of a governance statement that is refused."""
     return _REFUSALS[reason]
 
 
@@ -115,13 +120,21 @@ class Receipt:
     @property
     def field(self) -> str:
         """What of the statement is on record already, or does not count; empty where recorded."""
-        return (_DUPLICATES | _REFUSALS)[self.reason][0] if self.reason else ""
+        return _DUPLICATES[self.reason][0] if self.reason in _DUPLICATES else self._words()[0]
+
+    @property
+    def value(self) -> str:
+        """What of a refused statement stood where `expected` should; empty where it was not refused."""
+        return self._words()[1]
 
     @property
     def expected(self) -> str:
         if self.reason in _DUPLICATES:
             return f"{_DUPLICATES[self.reason][1]}; it is leaf {self.index}"
-        return _REFUSALS[self.reason][1] if self.reason else ""
+        return self._words()[2]
+
+    def _words(self) -> tuple[str, str, str]:
+        return _REFUSALS.get(self.reason, ("", "", ""))
 
     def encode(self) -> bytes:
         """Fixed layout for the store."""

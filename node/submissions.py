@@ -95,5 +95,5 @@ def result_of(receipt: Receipt, store: StoredEntries) -> SubmissionResult:
             )
             return SubmissionResult(digest=receipt.statement, state=SubmissionState.REFUSED, refusal=refusal)
         case _:
-            refusal = Refusal(code=receipt.code, field=receipt.field, value="", expected=receipt.expected)
+            refusal = Refusal(code=receipt.code, field=receipt.field, value=receipt.value, expected=receipt.expected)
             return SubmissionResult(digest=receipt.statement, state=SubmissionState.REFUSED, refusal=refusal)

@@ -166,7 +166,7 @@ def test_the_same_vote_sent_again_is_a_duplicate_not_a_refusal() -> None:
 def test_a_refusal_is_told_with_field_and_expectation() -> None:
     (receipt,) = run(MemoryView(ROSTER), vote(policy(epoch=3), "court")).receipts
     assert (receipt.outcome, receipt.index, receipt.code) == (Outcome.REFUSED, 0, "GOVERNANCE_OTHER_EPOCH")
-    assert receipt.field == "change.epoch"
+    assert (receipt.field, receipt.value) == ("change.epoch", "another epoch")
     assert "votes lapse with their epoch" in receipt.expected
     assert Receipt.decode(receipt.encode()) == receipt
 
@@ -178,6 +178,7 @@ def test_every_refusal_has_words(reason: Reason) -> None:
     )  # fmt: skip
     assert receipt.field.startswith(("change", "protected"))
     assert receipt.expected
+    assert receipt.value
     assert receipt.code == f"GOVERNANCE_{reason.name}"
 
 
