@@ -43,6 +43,8 @@ from protos import peer_pb2 as pb
 
 FETCH_DIGESTS_MAX = 32
 """Contents one fetch may ask for."""
+_CONTENT_TAG = b"\x0a"
+"""Of FetchResponse.contents: field 1, length-delimited."""
 LINE_BYTES_MAX = 512
 """A note signature line: a name, a key id and 72 bytes of signature in base64."""
 VERSION_BYTES_MAX = 64
@@ -177,7 +179,21 @@ def decode_fetch(frame: bytes) -> Fetch | ChainFetch:
 
 
 def encode_contents(contents: tuple[bytes | None, ...]) -> bytes:
-    return pb.FetchResponse(contents=[c or b"" for c in contents]).SerializeToString()
+    """A FetchResponse. Written out here: filling and serializing the message takes 2.5 ms a MiB, this a tenth."""
+    parts: list[bytes] = []
+    for content in contents:
+        parts += (_CONTENT_TAG, _varint(len(content or b"")), content or b"")
+    return b"".join(parts)
+
+
+def _varint(number: int) -> bytes:
+    """Protocol Buffers' encoding: seven bits a byte, the lowest first, the high bit where more follow."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def decode_contents(frame: bytes, count: int | None) -> tuple[bytes | None, ...]:

@@ -355,10 +355,14 @@ def test_fetch_round_trips(fetch: Fetch) -> None:
     assert decode_fetch(encode_fetch(fetch)) == fetch
 
 
-@given(contents=st.lists(st.none() | st.binary(min_size=1, max_size=50), min_size=1, max_size=32).map(tuple))
+sized = st.sampled_from((127, 128, 16_383, 16_384, 65_536)).map(bytes)
+
+
+@given(contents=st.lists(st.none() | sized | st.binary(min_size=1, max_size=50), min_size=1, max_size=32).map(tuple))
 def test_contents_round_trip(contents: tuple[bytes | None, ...]) -> None:
     frame = encode_contents(contents)
     assert decode_contents(frame, len(contents)) == contents
+    assert frame == pb.FetchResponse(contents=[content or b"" for content in contents]).SerializeToString()
     assert frame, "an answer of nothing is still an answer: the network refuses empty ones"
 
 
