@@ -139,7 +139,7 @@ class Syncer:
                 while self._pieces:
                     await self._stored.wait()
             blocks = sum(len(commit.blocks) for commit in commits)
-            if blocks > NEAR_BLOCKS or self.target > self._head.height + NEAR_BLOCKS:
+            if blocks > NEAR_BLOCKS or self.target > self._head.height:
                 continue
             while self._pieces:
                 await self._stored.wait()

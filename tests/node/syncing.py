@@ -11,6 +11,7 @@ import trio
 
 from consensus.errors import PeerError
 from ledger.checkpoint import Checkpoint, checkpoint_note
+from ledger.genesis import Genesis
 from node.acquire import answer_fetch
 from node.network.values import NotConnected, RequestTimedOut
 from node.store.chain import ChainStore
@@ -86,10 +87,15 @@ class Joining:
 
 @asynccontextmanager
 async def joining(
-    folder: Path, source: ChainStore, *, pin: Pin | None = None, held_bytes_max: int = HELD_BYTES_MAX
+    folder: Path,
+    source: ChainStore,
+    *,
+    pin: Pin | None = None,
+    held_bytes_max: int = HELD_BYTES_MAX,
+    genesis: Genesis = GENESIS,
 ) -> AsyncIterator[Joining]:
     """Opens the node's store; peers have greeted, and `syncer.run()` is the test's to call."""
-    with ChainStore.open(folder, GENESIS) as store:
+    with ChainStore.open(folder, genesis) as store:
         peers = Peers(source)
         rejected: list[tuple[str, PeerError]] = []
         pinning = Pinning(folder, store, pin)
