@@ -65,8 +65,9 @@ mutants: setup-dev  ## Breaks each safety check of consensus; the simulation mus
 model: setup-dev  ## Searches the model of the voting rules with Spin (apt-get install spin)
 	@$(BIN)/python -m tests.model.run
 
-e2e: setup-dev  ## The slow campaign: faults on real processes, 4 and 7 nodes
+e2e: setup-dev  ## The slow campaign: faults and changes of members on real processes
 	@$(BIN)/python -m tests.campaign.run
+	@$(BIN)/python -m tests.campaign.membership
 
 fuzz: setup-dev  ## Fuzzes every decoder; SECONDS=N over all of them, an hour unless told
 	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS_TO_FUZZ)

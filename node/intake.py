@@ -137,9 +137,10 @@ class Door:
             return
         try:
             self._loop.accept(submitted.statement, claims, self._stopwatch.timed(on_result))
-        except Overloaded as error:
-            with self._lock:
-                self._refused_busy += 1
+        except RequestError as error:
+            if isinstance(error, Overloaded):
+                with self._lock:
+                    self._refused_busy += 1
             on_result(_refused(submitted, error))
 
     def _recorded(self, submitted: SubmittedStatement, on_result: OnResult) -> bool:

@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
-import trio
-
 from consensus.errors import PeerError
 from consensus.events import (
     Alarm,
@@ -36,12 +34,12 @@ from consensus.events import (
 )
 from consensus.messages import Chain, ChainRequest
 from consensus.types import Certificate, Digest, ValidatorIndex
-from ledger.misbehaviour import MisbehaviourEvidence
-from ledger.statement import Statement
+from ledger.statement import Statement, check_authority
 from node.author import Author
 from node.cosigning import Cosigning
 from node.courier import Courier
 from node.epoch import Core, EpochRun, MakeCore, Part
+from node.evidence import keep_evidence
 from node.execution import Execution, execute
 from node.greetings import Greetings
 from node.holdings import Holdings
@@ -55,6 +53,7 @@ from node.start import restored_state
 from node.store.chain import ChainStore
 from node.store.voting import VotingStore
 from node.submissions import Submissions
+from node.timer import Timer
 from node.trust import Trust
 from node.validation import HeldPayload
 from node.voice import Voice
@@ -107,7 +106,7 @@ class Loop:
         self._publish = publish
         self.holdings = Holdings(store)
         self.trust = Trust(voting, self.core, restored)
-        self._wake = trio.Event()
+        self._timer = Timer(self.due_ms, clock.monotonic_ms)
         self._hear_first = hear_first
         self._greeted_by: set[str] = set()
         self._waiting: list[Event] | None = [] if hear_first else None
@@ -115,6 +114,8 @@ class Loop:
         self._paused = False
         self.on_greeting: Callable[[str, int], None] = lambda _member, _height: None
         """Told of every greeting of a validator, and of the height it names, before consensus may start by it."""
+        self.on_epoch: Callable[[], None] = lambda: None
+        """Told when an epoch has begun."""
         self.stands_still: Callable[[], str] = lambda: ""
         """In words, why consensus was paused, for the status."""
         rejections = Rejections(self.member)
@@ -166,7 +167,7 @@ class Loop:
             self.submissions.refuse_all(NotAValidator(self.member, self.removal.validators))
             core = self._make_core(self.epoch.roster, None, restored_state(self.store, self.voting))
             self._go_on(EpochRun(self.epoch.roster, self.member, core, None, is_over=True))
-            self.step(self._tick_event())
+            self.step()
 
     @property
     def core(self) -> Core:
@@ -180,6 +181,7 @@ class Loop:
 
     def _make_epoch(self, restored: Restored) -> EpochRun:
         roster = self.rosters.current
+        self._keys.renew()
         signer = self._keys.signer(roster)
         epoch = EpochRun(roster, self.member, self._make_core(roster, signer, restored), signer)
         epoch.log_part(self._keys.missing(roster))
@@ -197,14 +199,11 @@ class Loop:
         if self._paused or (self._waiting is not None and len(self._greeted_by) < self._hear_first):
             return
         waiting, self._waiting = self._waiting or [], None
-        self.step(self._tick_event())
-        for event in self._take_up_payloads():
-            self.step(event)
+        self.step(*self._take_up_payloads())
         if self._may_cosign:
             self.cosigning.resume()
-        for event in waiting:
-            self.step(event)
-        self._wake.set()
+        self.step(*waiting)
+        self._timer.rouse()
 
     @property
     def running(self) -> bool:
@@ -230,20 +229,28 @@ class Loop:
         self.start()
 
     def frame(self, sender: str, frame: bytes) -> None:
-        """A consensus frame from a member, identity proved by the transport. Never raises on what a peer sent."""
-        try:
-            envelope = decode_envelope(frame)
-            if self.epoch.roster.member(sender) is None:
-                return  # it has just been removed: its streams end any moment
-            if envelope.epoch > self.epoch.epoch:
-                self.courier.heard(sender, envelope.epoch)
-            self._hear(sender, envelope)
-            self.courier.ask(sender, self.epoch.epoch)
-        except PeerError as error:
-            self.reject(sender, error)
+        """As `frames`, for one."""
+        self.frames([(sender, frame)])
 
-    def _hear(self, sender: str, envelope: Envelope) -> None:
-        """Raises: PeerError."""
+    def frames(self, frames: Iterable[tuple[str, bytes]]) -> None:
+        """(sender, consensus frame) from members, as the transport proved. Never raises on what a peer sent."""
+        received: list[Event] = []
+        for sender, frame in frames:
+            try:
+                envelope = decode_envelope(frame)
+                if self.epoch.roster.member(sender) is None:
+                    continue  # it has just been removed: its streams end any moment
+                if envelope.epoch > self.epoch.epoch:
+                    self.courier.heard(sender, envelope.epoch)
+                received += self._hear(sender, envelope)
+                self.courier.ask(sender, self.epoch.epoch)
+            except PeerError as error:
+                self.reject(sender, error)
+        if received:
+            self.step(*received)
+
+    def _hear(self, sender: str, envelope: Envelope) -> Sequence[Received]:
+        """What the core is to be told of it. Raises: PeerError."""
         message, index = envelope.message, self.epoch.index(sender)
         match message:
             case Cosignature():
@@ -253,7 +260,7 @@ class Loop:
                     self._voice.send(sender, cosignature)
             case Hello():
                 if index is None:
-                    return
+                    return ()
                 self.greetings.received(sender, message)
                 self._greeted_by.add(sender)
                 self.on_greeting(sender, message.height)
@@ -266,9 +273,10 @@ class Loop:
                     self._greet(sender)
             case _ if envelope.epoch == self.epoch.epoch and index is not None:
                 if self._votes or isinstance(message, Chain | Certificate):
-                    self.step(Received(sender=index, message=message))
+                    return (Received(sender=index, message=message),)
             case _:
                 pass  # of a later epoch: it is asked for the way there; or of an observer, who has nothing to say
+        return ()
 
     @property
     def _votes(self) -> bool:
@@ -280,13 +288,11 @@ class Loop:
         return self._votes and not self.trust.recovering
 
     def _cosigned(self, sender: str, cosignature: Cosignature) -> None:
-        before = self.cosigning.due_ms()
         self.cosigning.tick(self._clock.monotonic_ms())
         try:
             self.cosigning.received(sender, cosignature)
         finally:
-            if self.cosigning.due_ms() != before:
-                self._wake.set()
+            self._timer.rouse()
 
     def connected(self, member: str) -> None:
         """A peer can be reached (again): says who we are and where we stand, so that whoever is behind finds out."""
@@ -319,15 +325,16 @@ class Loop:
         self.cosigning.tick(now)
         due_ms = self._engine_due_ms()
         if due_ms is not None and now >= due_ms:
-            self.step(self._tick_event())
+            self.step()
 
     def accept(self, statement: Statement, body: tuple[bytes, ...], on_result: OnResult) -> None:
         """A valid statement submitted here and not recorded yet. body: a catalogue's claims, stored by the caller.
 
-        Raises: Overloaded; NotAValidator.
+        Raises: Overloaded; NotAValidator; as `check_authority`, where the epoch has changed since it was checked.
         """
         if not self._votes:
             raise NotAValidator(self.member, self.epoch.members)
+        check_authority(statement, self.epoch.roster)
         self.submissions.check_room(statement.digest)
         pending = self.mempool.holds(statement.digest)
         if not pending:
@@ -336,7 +343,7 @@ class Loop:
         self.submissions.wait(statement.digest, on_result)
         if not pending:
             self._cut(self._clock.monotonic_ms())
-            self._wake.set()
+            self._timer.rouse()
 
     def due_ms(self) -> int | None:
         """Monotonic time at which `tick` is wanted next."""
@@ -348,45 +355,42 @@ class Loop:
 
     async def run_timers(self) -> None:
         """Calls `tick` when due, for ever."""
-        while True:
-            self._wake = trio.Event()
-            due = self.due_ms()
-            timeout = 3600.0 if due is None else max(0.0, (due - self._clock.monotonic_ms()) / 1000)
-            with trio.move_on_after(timeout):
-                await self._wake.wait()
-            await trio.lowlevel.checkpoint()
-            self.tick()
+        await self._timer.run(self.tick)
 
     # ---- the engine --------------------------------------------------------------------------------------------------
 
-    def step(self, event: Event) -> None:
-        """One event and everything that follows from it."""
+    def step(self, *events: Event) -> None:
+        """Events that happen now, and everything that follows from them."""
         if self._waiting is not None:
-            if len(self._waiting) < EVENTS_WAITING_MAX or not isinstance(event, Received):
-                self._waiting.append(event)
+            for event in events:
+                if len(self._waiting) < EVENTS_WAITING_MAX or not isinstance(event, Received):
+                    self._waiting.append(event)
             return
-        before = self.core.deadline_ms
-        events = deque([event])
-        if not isinstance(event, Tick):
-            # Timers and block times are measured from the newest Tick: every event happens at a known time.
-            events.appendleft(self._tick_event())
-        while events:
-            for output in self.core.step(events.popleft()):
-                self._obey(output, events)
-                if self._begun is not None:
-                    # The commit ended the epoch: what else its core wanted, or was to be told, is void.
-                    events = deque([self._tick_event(), *self._begun])
-                    self._begun = None
-                    break
+        # Timers and block times are measured from the newest Tick: every event happens at a known time.
+        queue: deque[Event] = deque([self._tick_event(), *events])
+        commits: deque[Commit] = deque()
+        while queue or commits:
+            if queue:
+                told, queue = queue, deque()
+                for output in self.core.step(*told):
+                    self._obey(output, queue, commits)
+                continue
+            # Votes first: the others wait for them, and only clients for what is committed.
+            self._commit(commits.popleft(), queue)
+            if self._begun is not None:
+                # The commit ended the epoch: what else its core wanted is void.
+                queue = deque([self._tick_event(), *self._begun])
+                commits.clear()
+                self._begun = None
         self._note_trust()
-        if self.core.deadline_ms != before:
-            self._wake.set()
+        self.mempool.follow(self.core.newest_block_ms, self.epoch.roster.parameters.block_interval_ms)
+        self._timer.rouse()
 
     def _note_trust(self) -> None:
         if self._votes and self.trust.note(self.core, lambda: self.store.head().block.view):
             self.cosigning.resume()
 
-    def _obey(self, output: Output, events: deque[Event]) -> None:
+    def _obey(self, output: Output, events: deque[Event], commits: deque[Commit]) -> None:
         match output:
             case Persist():
                 self.voting.persist(output)
@@ -402,9 +406,9 @@ class Loop:
             case SendChain():
                 self.courier.send_chain(self.epoch.member(output.to), output.from_height)
             case Commit():
-                self._commit(output, events)
+                commits.append(output)
             case Misbehaviour():
-                self._keep_evidence(output)
+                keep_evidence(output, self.store, self.epoch)
             case Rejected():
                 self.reject(self.epoch.member(output.sender), output.error)
             case Alarm():
@@ -414,12 +418,6 @@ class Loop:
 
     def _tick_event(self) -> Tick:
         return Tick(monotonic_ms=self._clock.monotonic_ms(), wall_ms=self._clock.wall_ms())
-
-    def _keep_evidence(self, misbehaviour: Misbehaviour) -> None:
-        """Stores what anybody can check. Told once: the engine may report it again after a restart."""
-        evidence = MisbehaviourEvidence.of(self.rosters.digest, misbehaviour.first, misbehaviour.second)
-        if self.store.put_misbehaviour(evidence):
-            log.error("two contradicting votes of %s %s", self.epoch.member(evidence.voter), evidence.sentence())
 
     def _get_payloads(self, wanted: FetchPayloads, events: deque[Event]) -> None:
         here, missing = self.holdings.find(wanted.digests, self.epoch.epoch)
@@ -477,11 +475,12 @@ class Loop:
         elif commit.awaits_execution:
             following = None if executed.next_roster is None else executed.next_roster.digest
             events.append(Executed(height=commit.blocks[-1].height, next_committee=following))
-        self._wake.set()
 
     def _begin_epoch(self) -> None:
         """The last block of the epoch is stored, and with it the roster of the next: this node goes on under that."""
         self.voting.begin_epoch(self.rosters.epoch)
+        if self.core.clears_doubt:
+            self.voting.set_trusted(True)
         self._go_on(self._make_epoch(restored_state(self.store, self.voting)))
         self.holdings.clear()
         self._begun = self._take_up_payloads()

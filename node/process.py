@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +33,7 @@ from node.reader_process import reader_process
 from node.rosters import Rosters
 from node.rpc.submit import SubmitServer
 from node.signer import KeyRing, load_member_key
-from node.start import check_members, load_genesis, open_voting
+from node.start import check_members, load_genesis, open_voting, read_addresses
 from node.store.chain import ChainStore
 from node.store.voting import VotingStore
 from node.sync_phase import SyncPhase
@@ -42,6 +43,9 @@ from node.wire import decode_fetch, encode_contents
 log = logging.getLogger(__name__)
 
 STATUS_REFRESH_S = 0.2
+FRAMES_AT_ONCE = 16
+"""Taken from the inbox together, if they are there: for the engine they make one step."""
+NEWCOMER_DIAL_S = 0.5
 SWITCH_INTERVAL_S = 0.001
 """How long a thread that checks statements or serves gRPC may keep the interpreter from the loop, which has votes to
 cast; Python's own 5 ms add up over the hops of a block (docs/performance.md)."""
@@ -91,11 +95,17 @@ async def _run_node(config: NodeConfig, signals: AsyncIterator[int]) -> None:
         check_members(config, store.rosters, public_bytes(peer_key))
         peers = PeerIds(store.rosters, config.member)
         topic = f"stretto/{genesis.digest.hex()[:16]}/payloads" if config.gossip else None
+        # Who has no seat yet is in nobody's configuration: it must not wait to be dialled.
+        newcomer = {} if keys.signer(store.rosters.current) else {"fallback_dial_s": NEWCOMER_DIAL_S}
+        addresses = dict(config.peers)
         network = Network(
-            NetworkSettings(listen=config.listen, peers=config.peers, gossip_topic=topic), seed_bytes(peer_key), peers
+            NetworkSettings(listen=config.listen, peers=addresses, gossip_topic=topic, **newcomer),
+            seed_bytes(peer_key),
+            peers,
         )
         async with trio.open_nursery() as nursery:
             node = _Node(config, store, network, nursery, pinning)
+            node.on_epoch = lambda: read_addresses(config, addresses)
             await node.run(voting, restored, keys, generation, signals)
 
 
@@ -110,6 +120,7 @@ class _Node:
         self.network = network
         self.nursery = nursery
         self.pinning = pinning
+        self.on_epoch: Callable[[], None] = lambda: None
 
     async def run(
         self, voting: VotingStore, restored: Restored, keys: KeyRing, generation: int, signals: AsyncIterator[int]
@@ -146,6 +157,7 @@ class _Node:
             resume=loop.resume,
             running=lambda: loop.running,
         )
+        loop.on_epoch = self.on_epoch
         loop.on_greeting, loop.stands_still = self.sync.greeted, self.sync.line
         self.network.set_responder(self._respond)
         self.network.on_connect(loop.connected)
@@ -191,14 +203,19 @@ class _Node:
         return self.sync.proven.is_set()
 
     async def _pump(self) -> None:
-        async for inbound in self.network.inbound:
-            if inbound.cls is StreamClass.CONSENSUS:
-                self.loop.frame(inbound.member_id, inbound.frame)
-                continue
-            try:
-                self.acquirer.pushed(inbound.frame, inbound.member_id)
-            except PeerError as error:
-                self.loop.reject(inbound.member_id, error)
+        inbox = self.network.inbound
+        while True:
+            frames = [await inbox.receive()]
+            with suppress(trio.WouldBlock):
+                while len(frames) < FRAMES_AT_ONCE:
+                    frames.append(inbox.receive_nowait())
+            self.loop.frames([(each.member_id, each.frame) for each in frames if each.cls is StreamClass.CONSENSUS])
+            for each in frames:
+                if each.cls is not StreamClass.CONSENSUS:
+                    try:
+                        self.acquirer.pushed(each.frame, each.member_id)
+                    except PeerError as error:
+                        self.loop.reject(each.member_id, error)
 
     async def _respond(self, member: str, frame: bytes) -> bytes:
         try:

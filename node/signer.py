@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consensus.types import Digest, Height, PublicKey, Signature, SignedVote, ValidatorIndex, Vote
@@ -9,8 +11,10 @@ from ledger.checkpoint import Checkpoint, cosignature, log_signature
 from ledger.payload import Payload, UnsignedPayload
 from ledger.roster import Roster
 from node.config import NodeConfig
-from node.keys import load_private_key, public_bytes
+from node.keys import KeyFileError, load_private_key, public_bytes
 from node.wire import Cosignature, Hello
+
+log = logging.getLogger(__name__)
 
 VALIDATOR_KEYS = ("consensus", "log", "cosign")
 NEXT = "next"
@@ -26,9 +30,21 @@ class KeyRing:
     def __init__(self, config: NodeConfig) -> None:
         """Reads keys/NAME.pem and keys/NAME.next.pem, of which one must be there. Raises: KeyFileError."""
         self.member = config.member
+        self._config = config
         self._keys = {name: load_keys(config, name) for name in VALIDATOR_KEYS}
         self._signers: dict[Digest, Signer | None] = {}
         """By the roster's digest: one for each epoch."""
+
+    def renew(self) -> None:
+        """Reads again what is in the folder: a key may have been put there since. One that was read stays known."""
+        for name, known in self._keys.items():
+            try:
+                found = load_keys(self._config, name)
+            except KeyFileError as error:
+                log.error("%s; this node goes on with the keys it has read before", error)  # noqa: TRY400  one line
+                continue
+            public = {public_bytes(key) for key in known}
+            self._keys[name] = (*known, *(key for key in found if public_bytes(key) not in public))
 
     def __repr__(self) -> str:
         return f"KeyRing({self.member})"

@@ -11,7 +11,7 @@ from consensus.errors import LocalError, PeerError, RequestError
 from consensus.events import Restored
 from consensus.types import ZERO_DIGEST
 from ledger.genesis import Genesis, parse_genesis
-from node.config import NodeConfig
+from node.config import NodeConfig, load_config
 from node.rosters import Rosters
 from node.store.chain import ChainStore
 from node.store.errors import VotingStateMissing
@@ -88,3 +88,14 @@ def check_members(config: NodeConfig, rosters: Rosters, peer_key: bytes) -> None
         if roster.member(peer) is None:
             # Misspelt, it would never be dialled, silently.
             log.warning("config.toml: peers.%s: no member of epoch %d; dialled once it is one", peer, roster.epoch)
+
+
+def read_addresses(config: NodeConfig, addresses: dict[str, str]) -> None:
+    """Takes over peers' addresses that config.toml holds now: those of new members may have been added meanwhile."""
+    try:
+        renewed = load_config(config.directory / "config.toml")
+    except LocalError as error:
+        log.warning("%s; the addresses read before stay in use", error)
+        return
+    addresses.clear()
+    addresses.update(renewed.peers)

@@ -11,6 +11,7 @@ import pytest
 from consensus.messages import ChainRequest
 from consensus.types import Epoch, EpochParameters
 from ledger.epochs import verify_epochs
+from ledger.errors import UnknownMember
 from ledger.genesis import Role
 from ledger.governance import Admit, Change, Remove, RotateKey, Scope, SetPolicy
 from ledger.statement import Statement
@@ -172,6 +173,15 @@ def test_statement_of_a_removed_member_and_a_lapsed_vote_are_refused_with_the_re
     assert len(court.loop.mempool) == 0
 
 
+def test_statement_checked_at_the_door_before_its_member_was_removed_is_refused_behind_it(five: Town) -> None:
+    """In a payload it would cost every other statement in it, and this node its good name."""
+    for voter in MEMBERS:
+        five.submit(voter, vote(remove("fifth", 1), voter))
+    reach(five, 2, *MEMBERS)
+    with pytest.raises(UnknownMember):
+        five.submit("court", CONSORTIUM.statement(make_claim(1), issuer="fifth", ref="too late"))
+
+
 @pytest.mark.parametrize("slept", [False, True], ids=["lacks only the proof", "lacks blocks too"])
 def test_removed_members_node_learns_it_stops_voting_and_the_others_go_on(
     five: Town, caplog: pytest.LogCaptureFixture, slept: bool
@@ -262,11 +272,9 @@ def test_member_that_gives_up_its_seat_follows_and_gets_it_back(five: Town) -> N
 
 
 def test_key_that_waits_takes_over_at_the_epochs_end(town: Town) -> None:
-    """The node that has keys/consensus.next.pem votes with it from the first block of the epoch on."""
+    """Who puts keys/consensus.next.pem beside a running node votes with it from the first block of the epoch on."""
     court = town.configs["court"]
-    town.stop("court")
     write_private_key(court.key_path("consensus.next"), private_key("court again", "consensus"))
-    town.start("court")
     change = RotateKey(
         epoch=Epoch(0), member_id="court", purpose="consensus", key=public_key("court again", "consensus")
     )  # fmt: skip

@@ -12,6 +12,7 @@ import trio
 from ledger.catalogue import build_catalogue
 from ledger.statement import Statement
 from node import intake as module
+from node.epoch import Part
 from node.intake import HANDED_OVER_MAX, Door
 from node.mempool import Overloaded
 from node.rpc.types import SubmissionState, SubmittedStatement
@@ -129,6 +130,18 @@ async def test_statement_the_loop_has_no_room_for_is_refused_and_may_come_again(
     assert results.last.refusal is not None
     assert results.last.refusal.code == "OVERLOADED"
     assert results.last.refusal.retry_after_ms
+
+
+async def test_node_without_a_seat_refuses_and_says_whom_to_ask(
+    door: Door, node: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.loop.epoch, "part", Part.OBSERVER)
+    results = Results()
+    door.submit((single(1),), results)
+    await until(lambda: results.states == [REFUSED])
+    assert results.last.refusal is not None
+    assert (results.last.refusal.code, results.last.refusal.value) == ("NOT_A_VALIDATOR", "court")
+    assert "label, court, society, platform" in results.last.refusal.expected
 
 
 async def test_catalogue_is_checked_and_stored_before_it_is_accepted(door: Door, node: Bench) -> None:
