@@ -128,17 +128,24 @@ class Engine:
 
     # ---- step --------------------------------------------------------------------------------------------------------
 
-    def step(self, event: Event) -> tuple[Output, ...]:
-        """Take one event; returns what is to be done, to be obeyed strictly in this order.
+    def step(self, *events: Event) -> tuple[Output, ...]:
+        """Take events, in order; returns what is to be done, to be obeyed strictly in this order.
 
-        Never raises on what a peer sent: a refused message gives a `Rejected` and changes nothing else.
+        What follows is decided once, after the last of them: give as many as are there. Never raises on what a peer
+        sent: a refused message gives a `Rejected` and changes nothing else.
         """
-        if self.ended:
-            return ()
+        moved = False
+        for event in events:
+            moved = (not self.ended and self._take(event)) or moved
+        if moved and self._started:
+            self._settle()
+        return self._state.out.drain()
+
+    def _take(self, event: Event) -> bool:
+        """Whether anything may follow from it."""
         match event:
             case Tick():
-                if not self._tick(event):
-                    return ()
+                return self._tick(event)
             case Received():
                 try:
                     self._receive(event.sender, event.message)
@@ -157,9 +164,7 @@ class Engine:
                 self._state.ending.executed(event.height, event.next_committee)
             case _:
                 assert_never(event)
-        if self._started:
-            self._settle()
-        return self._state.out.drain()
+        return True
 
     def _tick(self, tick: Tick) -> bool:
         """Whether anything can be due: `deadline_ms` covers all that time alone moves."""
@@ -322,6 +327,11 @@ class Engine:
             first = state.pool.get(block.view, VoteKind.NOTARIZE, block.proposer)
         if first is not None and first.vote.block == block.digest and not state.tree.is_full:
             state.add_block(block)
+
+    @property
+    def newest_block_ms(self) -> int:
+        """When the last block came here, by the clock of Tick; 0 where none has. Leaders count the interval from it."""
+        return self._state.tree.newest_ms
 
     # ---- status ------------------------------------------------------------------------------------------------------
 

@@ -106,6 +106,8 @@ class Follower:
     ) -> None:
         check_head(restored, committee)
         self.ended = False
+        self.newest_block_ms = 0
+        """It has no payloads to time by the blocks of others."""
         self.deadline_ms: int | None = 0
         self._committee = committee
         self._verify = verify
@@ -141,17 +143,24 @@ class Follower:
 
     # ---- step --------------------------------------------------------------------------------------------------------
 
-    def step(self, event: Event) -> tuple[Output, ...]:
-        """Take one event; returns what is to be done, in this order: Send, FetchPayloads, Commit, Rejected or Alarm.
+    def step(self, *events: Event) -> tuple[Output, ...]:
+        """Take events, in order; returns what is to be done: Send, FetchPayloads, Commit, Rejected or Alarm.
 
-        Never raises on what a peer sent.
+        What follows is decided once, after the last of them. Never raises on what a peer sent.
         """
-        if self.ended:
-            return ()
+        moved = False
+        for event in events:
+            moved = (not self.ended and self._take(event)) or moved
+        if moved and self._started:
+            self._settle()
+        outputs, self._out = tuple(self._out), []
+        return outputs
+
+    def _take(self, event: Event) -> bool:
+        """Whether anything may follow from it."""
         match event:
             case Tick():
-                if not self._tick(event):
-                    return ()
+                return self._tick(event)
             case Received():
                 self._received(event.sender, event.message)
             case PayloadsHeld():
@@ -166,10 +175,7 @@ class Follower:
                 pass  # a late answer to an engine that this follower replaced
             case _:
                 assert_never(event)
-        if self._started:
-            self._settle()
-        outputs, self._out = tuple(self._out), []
-        return outputs
+        return True
 
     def _tick(self, tick: Tick) -> bool:
         """Whether anything can be due."""

@@ -29,7 +29,7 @@ class Part(Enum):
 
 
 class Core(Protocol):
-    """What the loop needs of an engine or a follower: one deterministic step per event."""
+    """What the loop needs of an engine or a follower: one deterministic step for the events that are there."""
 
     deadline_ms: int | None
 
@@ -41,7 +41,9 @@ class Core(Protocol):
     def recovering(self) -> bool: ...
     @property
     def finalized_view(self) -> View: ...
-    def step(self, event: Event) -> tuple[Output, ...]: ...
+    @property
+    def newest_block_ms(self) -> int: ...
+    def step(self, *events: Event) -> tuple[Output, ...]: ...
     def status(self) -> EngineStatus: ...
 
 

@@ -57,9 +57,9 @@ def test_what_was_said_before_the_greeting_is_known_before_the_first_vote(alone:
     seen: list[str] = []
     step = alone.loop.core.step
 
-    def note(event: object) -> object:
-        seen.append(type(event).__name__)
-        return step(event)  # type: ignore[arg-type]
+    def note(*events: object) -> object:
+        seen.extend(type(event).__name__ for event in events)
+        return step(*events)  # type: ignore[arg-type]
 
     alone.loop.core.step = note  # type: ignore[method-assign, assignment]
     alone.loop.frame("label", encode(signed_vote("label", nullify(Epoch(0), View(1)))))

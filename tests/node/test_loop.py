@@ -394,7 +394,7 @@ async def test_timers_tick_when_due_wake_for_news_and_never_spin(tmp_path: Path,
         accepted = trio.current_time()
         node.loop.accept(CONSORTIUM.statement(make_claim(1)), (), Results())
         await trio.sleep(30)
-        assert ticks[0] - accepted < 0.01, "news wake it"
+        assert ticks[0] - accepted < 0.5, "news shorten its sleep, to when the first thing is due"
         assert any(isinstance(m, SignedVote | Proposal) for m in node.said.messages()), "timers made it vote"
         assert len(ticks) < 200, "some a second while something is pending, not thousands"
         nursery.cancel_scope.cancel()
