@@ -232,9 +232,10 @@ def _find_out(state: State, parent: Block) -> None:
     if path.missing is not None:
         state.requests.want_block(path.missing, parent.view, state.ask_order((), first=state.leader), state.now_ms)
     lacking = [block for block in path.blocks if state.payloads.missing(block)]
+    grace_ms = state.committee.parameters.delta_ms // PAYLOAD_GRACE_DIVISOR
     for block in lacking:
         holders = state.ask_order((), first=block.proposer)
-        state.requests.want_payloads(block.digest, block.view, holders, state.now_ms)
+        state.requests.want_payloads(block.digest, block.view, holders, state.now_ms + grace_ms)
     state.undecided = frozenset(block.digest for block in lacking)
     views = [block.view for block in path.blocks if state.payloads.may_end(block)]
     state.undecided_view = min(views, default=None)

@@ -75,7 +75,8 @@ class TestUndecided:
         bench.hold(WORK)
         bench.drain()
         bench.propose(child(COMMITTEE, X, payloads=(WORK,)), bench.notarization(X))
-        bench.tick(0)
+        assert not bench.of(FetchPayloads), "it may be on its way"
+        bench.tick(DELTA // 16)
         assert not bench.has_cast(NOTARIZE, 2)
         assert [fetch.digests for fetch in bench.of(FetchPayloads)] == [(CHANGE,)]
         bench.hold(CHANGE, order=False)

@@ -50,7 +50,7 @@ class TestRestart:
         bench = Bench(before.me, restored=self.kept(before, None))
         bench.hold(WORK)
         bench.propose(child(COMMITTEE, X, payloads=(WORK,)), bench.notarization(X))
-        bench.tick(0)
+        bench.tick(DELTA)
         assert not bench.has_cast(NOTARIZE, 2)
         assert CHANGE in {digest for fetch in bench.of(FetchPayloads) for digest in fetch.digests}
         bench.hold(CHANGE, order=False, ending=True)
