@@ -1,10 +1,18 @@
-"""`stretto node`: run one member's node in the foreground."""
+"""`stretto node`: run one member's node in the foreground, or have a new one join."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from cli.output import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from node.sync_phase import SyncPhase
 
 
 @click.group("node")
@@ -30,3 +38,66 @@ def run(config_path: Path, *, verbose: bool) -> None:
     from node.process import main
 
     main(config_path, verbose=verbose)
+
+
+@node_group.command("join")
+@click.option(
+    "--config",
+    "config_path",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The node's config.toml; its keys and the consortium's genesis lie beside it.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A recent checkpoint that a quorum cosigned: statements below it are then not checked one by one.",
+)
+@click.option("--exit", "ends", is_flag=True, help="End once the log is here, to be run as a service then.")
+def join(config_path: Path, checkpoint: Path | None, *, ends: bool) -> None:
+    """Bring a new node up to date and show how far it is, then go on running it; its log goes to log/node.log.
+
+    What was fetched stays: after an interruption, the same command goes on where it was.
+
+    \b
+    Example: stretto node join --config /etc/stretto/config.toml --checkpoint checkpoint.txt
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from node.process import main
+
+    log_path = config_path.resolve().parent / "log" / "node.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        show = _Shown(bar, ends=ends)
+        main(
+            config_path, checkpoint=None if checkpoint is None else checkpoint.resolve(), log_path=log_path, watch=show
+        )
+
+
+class _Shown:
+    """Draws where a sync is."""
+
+    def __init__(self, bar: Progress, *, ends: bool) -> None:
+        self._bar = bar
+        self._ends = ends
+        self._task = bar.add_task("looking for the other members' nodes", total=None)
+        self._said: dict[str, str] = {}
+        self._joined = False
+
+    def __call__(self, phase: SyncPhase) -> bool:
+        """Whether the node is to end."""
+        progress = phase.progress()
+        if progress is not None:
+            self._bar.update(self._task, description=progress.line(), total=progress.target, completed=progress.height)
+            for member, why in progress.dropped:
+                if self._said.get(member) != why:
+                    self._said[member] = why
+                    self._bar.console.print(f"dropped {member}: {why}", markup=False, highlight=False)
+        elif phase.has_joined and not self._joined:
+            self._joined = True
+            self._bar.stop()
+            say(f"joined: {phase.size} statements" + ("" if self._ends else "; the node runs until Ctrl-C"))
+        return self._joined and self._ends

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 NOISY_LIBRARIES = ("libp2p", "multiaddr", "trio", "asyncio", "grpc")
 
@@ -32,9 +33,9 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def configure_logs(member: str, *, verbose: bool = False) -> None:
-    """Sends every log record of this process to stderr as JSON; libraries only from WARNING up."""
-    handler = logging.StreamHandler(sys.stderr)
+def configure_logs(member: str, *, verbose: bool = False, path: Path | None = None) -> None:
+    """Sends every log record of this process as JSON to stderr, or to a file; libraries only from WARNING up."""
+    handler = logging.StreamHandler(sys.stderr) if path is None else logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(JsonFormatter(member))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     for name in NOISY_LIBRARIES:

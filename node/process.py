@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -43,6 +43,9 @@ from node.wire import decode_fetch, encode_contents
 log = logging.getLogger(__name__)
 
 STATUS_REFRESH_S = 0.2
+WATCH_S = 0.25
+Watch = Callable[[SyncPhase], bool]
+"""Called every WATCH_S; gives whether the node is to end."""
 FRAMES_AT_ONCE = 16
 """Taken from the inbox together, if they are there: for the engine they make one step."""
 NEWCOMER_DIAL_S = 0.5
@@ -73,14 +76,17 @@ class NetworkOutbox:
         self._network.broadcast(StreamClass.PAYLOAD, frame)
 
 
-async def run_node(config: NodeConfig) -> None:
-    """Runs a node until SIGTERM or SIGINT. Raises: LocalError where this machine has a problem."""
+async def run_node(config: NodeConfig, watch: Watch | None = None) -> None:
+    """Runs a node until SIGTERM or SIGINT. Raises: LocalError where this machine has a problem.
+
+    watch: called now and then; once it says so, the node ends.
+    """
     # From the first moment: one that comes while the node still starts stops it as soon as it has, in good order.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        await _run_node(config, signals)
+        await _run_node(config, signals, watch)
 
 
-async def _run_node(config: NodeConfig, signals: AsyncIterator[int]) -> None:
+async def _run_node(config: NodeConfig, signals: AsyncIterator[int], watch: Watch | None) -> None:
     genesis = load_genesis(config.genesis_path)
     keys = KeyRing(config)
     config.chain_path.mkdir(parents=True, exist_ok=True)
@@ -106,6 +112,8 @@ async def _run_node(config: NodeConfig, signals: AsyncIterator[int]) -> None:
         async with trio.open_nursery() as nursery:
             node = _Node(config, store, network, nursery, pinning)
             node.on_epoch = lambda: read_addresses(config, addresses)
+            if watch is not None:
+                nursery.start_soon(node.be_watched, watch)
             await node.run(voting, restored, keys, generation, signals)
 
 
@@ -188,6 +196,13 @@ class _Node:
                 await trio.to_thread.run_sync(server.stop)
             self.nursery.cancel_scope.cancel()
 
+    async def be_watched(self, watch: Watch) -> None:
+        """Ends the node when `watch` says so."""
+        while not (hasattr(self, "sync") and watch(self.sync)):
+            await trio.sleep(WATCH_S)
+        log.info("stopping: it has joined, and was told to end then")
+        self.nursery.cancel_scope.cancel()
+
     async def _is_proven(self, signals: AsyncIterator[int]) -> bool:
         """Waits for it; False where a stop signal came first."""
         async with trio.open_nursery() as nursery:
@@ -250,13 +265,25 @@ async def _refresh(door: Door) -> None:
         await trio.sleep(STATUS_REFRESH_S)
 
 
-def main(config_path: Path, *, verbose: bool = False) -> None:
-    """Entry of `stretto node run`. Raises: LocalError; whatever else ended the node, logged with its traceback."""
+def main(
+    config_path: Path,
+    *,
+    verbose: bool = False,
+    checkpoint: Path | None = None,
+    log_path: Path | None = None,
+    watch: Watch | None = None,
+) -> None:
+    """Entry of `stretto node run` and `join`. checkpoint: to pin, in place of the configuration's.
+
+    Raises: LocalError; whatever else ended the node, logged with its traceback.
+    """
     config = load_config(config_path)
-    configure_logs(config.member, verbose=verbose)
+    if checkpoint is not None:
+        config = replace(config, sync_checkpoint=checkpoint)
+    configure_logs(config.member, verbose=verbose, path=log_path)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        trio.run(run_node, config)
+        trio.run(run_node, config, watch)
     except Exception as error:
         # Several tasks may fail of one cause, or while they are cancelled: the operator needs the cause alone.
         cause = local_cause(error)

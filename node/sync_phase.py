@@ -93,6 +93,19 @@ class SyncPhase:
             self.proven.set()
             self._resume()
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether it is known that nothing is left to sync: more than f validators said where they are."""
+        roster = self._store.rosters.current
+        heard = sum(roster.validator_index(member) is not None for member in self._heights)
+        settled = self.syncs_done > 0 or heard > roster.committee().faults_max
+        return settled and not self._wanted.is_set() and self.proven.is_set()
+
+    @property
+    def size(self) -> int:
+        """Leaves in the store."""
+        return self._store.size
+
     def progress(self) -> SyncProgress | None:
         """None while no sync is under way."""
         return None if self._syncer is None else self._syncer.progress()
