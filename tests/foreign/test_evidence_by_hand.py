@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from consensus.types import Epoch
-from ledger.epochs import encode_epochs
+from consensus.types import Block, Certificate, Epoch
+from ledger.epochs import EpochProof, encode_epochs
 from ledger.evidence import Outcome, build_bundle, verify_bundle
 from tests.ledger.builders import Consortium, make_consortium
-from tests.ledger.epoch_builders import GENESIS, ROSTERS, certify, proofs
+from tests.ledger.epoch_builders import GENESIS, ROSTERS, boundary_of, certify, proofs
 from tests.ledger.evidence_builders import cosign, finalize, make_checkpoint, make_impostors, make_parts, reseal
 from tests.ledger.test_evidence_epochs import arguments, note_by
 
@@ -198,6 +198,13 @@ def test_second_verifier_refuses_forged_handovers(tmp_path: Path) -> None:
     following = replace(ROSTERS[2], epoch=Epoch(1))
     last = two.headers[-1]
     late = replace(last, epoch=Epoch(2))
+    skip = replace(ROSTERS[2], epoch=Epoch(3))
+    boundary = boundary_of(ROSTERS[1], skip)
+    skipped = replace(two, boundary=boundary, headers=(), finalization=certify(ROSTERS[1], boundary), roster=skip)
+
+    def with_last(header: Block, finalization: Certificate) -> EpochProof:
+        return replace(two, headers=(*two.headers[:-1], header), finalization=finalization)
+
     cases = {
         "no quorum": (one, replace(two, finalization=certify(ROSTERS[1], last, (0, 1, 2)))),
         "another committee": (
@@ -208,7 +215,10 @@ def test_second_verifier_refuses_forged_handovers(tmp_path: Path) -> None:
         "gap": (two,),
         "missing": (one,),
         "not linked": (one, replace(two, headers=two.headers[1:])),
-        "another epoch": (one, replace(two, headers=(*two.headers[:-1], late), finalization=certify(ROSTERS[1], late))),
+        "another epoch": (one, with_last(late, certify(ROSTERS[1], late))),
+        "an epoch misnamed": (one, with_last(late, certify(ROSTERS[1], late, epoch=Epoch(1)))),
+        "another block": (one, with_last(last, certify(ROSTERS[1], last, block=two.boundary.digest))),
+        "an epoch skipped": (one, skipped),
     }
     for name, given in cases.items():
         data = reseal(LATER, {"epochs.cbor": encode_epochs(GENESIS.digest, given)}, Consortium(GENESIS), "indie")
