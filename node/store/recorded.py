@@ -15,6 +15,7 @@ class Recorded:
 
     def __init__(self, view: View, recent: RecentKeys, size: int, roster: Roster) -> None:
         self._view = view
+        self._in_table = view.tables.index.in_table(view.txn)
         self._recent = recent
         self._size = size
         self._roster = roster
@@ -33,16 +34,19 @@ class Recorded:
         return voters_for(self._view, proposal)
 
     def index_of_statement(self, digest: Digest) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.STATEMENT, digest))
-        return self._view.index_of_statement(digest, runs=runs)
+        key = row_key(KeyKind.STATEMENT, digest)
+        runs = self._recent.may_hold(key)
+        return self._view.index_of_statement(digest, runs=runs) if runs or self._in_table(key) else None
 
     def index_of_signed(self, signed_digest: Digest) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.SIGNED, signed_digest))
-        return self._view.index_of_signed(signed_digest, runs=runs)
+        key = row_key(KeyKind.SIGNED, signed_digest)
+        runs = self._recent.may_hold(key)
+        return self._view.index_of_signed(signed_digest, runs=runs) if runs or self._in_table(key) else None
 
     def index_of_client_ref(self, issuer: str, client_ref: str) -> int | None:
-        runs = self._recent.may_hold(row_key(KeyKind.CLIENT_REF, client_ref_key(issuer, client_ref)))
-        return self._view.index_of_client_ref(issuer, client_ref, runs=runs)
+        key = row_key(KeyKind.CLIENT_REF, client_ref_key(issuer, client_ref))
+        runs = self._recent.may_hold(key)
+        return self._view.index_of_client_ref(issuer, client_ref, runs=runs) if runs or self._in_table(key) else None
 
     def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
         runs = self._recent.may_hold(row_key(KeyKind.CATALOGUE, catalogue_key(issuer, root)))

@@ -45,12 +45,15 @@ class KeyKind(IntEnum):
 ONCE_KINDS_MAX: Final = KeyKind.CATALOGUE
 """Kinds up to here name one statement each; execution asks for them before every entry."""
 _DIGEST_KINDS: Final = frozenset({KeyKind.STATEMENT, KeyKind.SIGNED, KeyKind.BLAKE3, KeyKind.SHA256, KeyKind.RECEIPT})
+_IS_DIGEST: Final = [number in _DIGEST_KINDS for number in range(max(KeyKind) + 1)]
+_LAST_BYTE: Final = [bytes((number,)) for number in range(max(KeyKind) + 1)]
+"""By kind, as lists: hashing a member of an enumeration is a call into Python."""
 
 
 def row_key(kind: KeyKind, key: bytes) -> bytes:
     """16 bytes that stand for `key` in the index. Digests spread by themselves, everything else is hashed first."""
-    spread = key if kind in _DIGEST_KINDS else hashlib.sha256(key).digest()
-    return spread[:15] + bytes((kind,))
+    spread = key if _IS_DIGEST[kind] else hashlib.sha256(key).digest()
+    return spread[:15] + _LAST_BYTE[kind]
 
 
 def row(key: bytes, index: int, position: int) -> bytes:

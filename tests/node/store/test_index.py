@@ -102,6 +102,30 @@ def test_every_row_is_found_in_order_through_merges_folds_and_sweeps(bench: Benc
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("per_commit", [1, 20])
+def test_the_quick_look_into_the_table_agrees_with_the_slow_one(bench: Bench, per_commit: int) -> None:
+    """Also where a key is first in its block, last, repeated over blocks, or stands elsewhere but on a row's border."""
+    assert not _agrees(bench, [digest(1)])
+    for leaf in range(600 // per_commit):
+        keys = [digest((leaf * 7 + i) % 211) for i in range(per_commit)]
+        bench.commit(rows_of(KeyKind.STATEMENT, keys, leaf, range(per_commit)))
+    assert len(_agrees(bench, [digest(n) for n in range(400)])) > 100
+
+
+def _agrees(bench: Bench, digests: list[bytes]) -> list[bytes]:
+    """Those that are in the table, both ways."""
+    with bench.environment.begin(buffers=True) as txn:
+        holds = bench.index.in_table(txn)
+        keys = [row_key(KeyKind.STATEMENT, each) for each in digests]
+        found = [key for key in keys if list(bench.index.find(txn, key, runs=False))]
+        assert [key for key in keys if holds(key)] == found
+        blocks = list(txn.cursor(db=bench.index.table_database).iternext(keys=False))
+        shifted = [bytes(block[at : at + 16]) for block in blocks for at in (3, 8, 20)]
+        assert not any(holds(key) for key in shifted), "bytes of two rows are no key"
+    return found
+
+
+@pytest.mark.usefixtures("small")
 def test_runs_stay_few_and_bounded(bench: Bench) -> None:
     for leaf in range(500):
         bench.commit(rows_of(KeyKind.BLAKE3, [digest(leaf)], leaf, (0,)))
