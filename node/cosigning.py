@@ -83,6 +83,7 @@ class Cosigning:
         self._unwritten: list[Cosigned] = []
         self._write_at_ms: int | None = None
         self._latest: Cosignature | None = None
+        self._latest_size = 0
         self._latest_complete = store.latest_complete() or 0
         self._now_ms = 0
         """Of the last tick: a signature is repeated some time after it, not at once."""
@@ -98,7 +99,8 @@ class Cosigning:
 
         It covers them all at once: a crash in between costs signatures of sizes that the last one's subsumes.
         """
-        signing = tuple(each for each in checkpoints if self._keys.signer(self._rosters.of_size(each.size)) is not None)
+        reached = tuple(checkpoints)
+        signing = tuple(each for each in reached if self._keys.signer(self._rosters.of_size(each.size)) is not None)
         if signing and self._store.cosigned_watermark() != (signing[-1].size, signing[-1].root):
             # Else it moved with the commit that made them.
             self._store.record_cosigned(signing[-1].size, signing[-1].root)
@@ -108,12 +110,17 @@ class Cosigning:
             cosignature = signer.checkpoint(checkpoint, self._wall_ms() // 1000)
             self._keep(checkpoint, signer.member.id, cosignature)
             self._latest = cosignature
-            self._repeat_at_ms = self._now_ms + REPEAT_MS
             self._broadcast(cosignature)
+        self.reached(reached)
+
+    def reached(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """This node's log has come to these sizes, ascending; whether it signs them or not, it wants all signatures."""
+        for checkpoint in checkpoints:
+            self._latest_size = checkpoint.size
+            self._repeat_at_ms = self._now_ms + REPEAT_MS
             self._take_kept(checkpoint)
-        if self._latest is not None:
-            for key in [k for k in self._ahead if k.size <= self._latest.size]:
-                del self._ahead[key]  # a size between this node's block boundaries: no correct node signs it
+        for key in [k for k in self._ahead if k.size <= self._latest_size]:
+            del self._ahead[key]  # a size between this node's block boundaries: no correct node signs it
 
     def _take_kept(self, checkpoint: Checkpoint) -> None:
         """Nothing that a peer sent ahead of time may be raised here: a commit is on its way."""
@@ -123,12 +130,15 @@ class Cosigning:
             except PeerError as error:
                 self._reject(key.sender, error)
 
-    def resume(self) -> None:
-        """After a start: signs the newest boundary again where it is not complete yet (the same size, so allowed)."""
+    def resume(self, *, sign: bool = True) -> None:
+        """After a start: signs the newest boundary again where it is not complete yet (the same size, so allowed).
+
+        sign: False where this node may not: then it gathers the others'.
+        """
         size = self._store.head().size
         checkpoint = self._store.checkpoint_at(size) if size else None
         if checkpoint is not None and size > self._latest_complete:
-            self.sign([checkpoint])
+            self.sign([checkpoint]) if sign else self.reached([checkpoint])
 
     def received(self, sender: str, cosignature: Cosignature) -> None:
         """Another validator's signatures, first hand or passed on. Raises: PeerError where they are not valid."""
@@ -157,15 +167,16 @@ class Cosigning:
         self._now_ms = now_ms
         if self._write_at_ms is not None and now_ms >= self._write_at_ms:
             self.write()
-        if self._latest is None or self._latest.size <= self._latest_complete or now_ms < self._repeat_at_ms:
+        if self._latest_size <= self._latest_complete or now_ms < self._repeat_at_ms:
             return
         self._repeat_at_ms = now_ms + REPEAT_MS
-        self._broadcast(self._latest)
-        self._broadcast(CosignatureRequest(size=self._latest.size))
+        if self._latest is not None and self._latest.size == self._latest_size:
+            self._broadcast(self._latest)
+        self._broadcast(CosignatureRequest(size=self._latest_size))
 
     def due_ms(self) -> int | None:
         """When `tick` has something to do."""
-        if self._latest is None or self._latest.size <= self._latest_complete:
+        if self._latest_size <= self._latest_complete:
             return self._write_at_ms
         return self._repeat_at_ms if self._write_at_ms is None else min(self._repeat_at_ms, self._write_at_ms)
 

@@ -200,8 +200,7 @@ class Loop:
             return
         waiting, self._waiting = self._waiting or [], None
         self.step(*self._take_up_payloads())
-        if self._may_cosign:
-            self.cosigning.resume()
+        self.cosigning.resume(sign=self._may_cosign)
         self.step(*waiting)
         self._timer.rouse()
 
@@ -466,9 +465,9 @@ class Loop:
         for block in commit.blocks:
             self.author.settled(block.payloads)
         self._tell(executed)
-        if self._may_cosign:
-            self.cosigning.tick(self._clock.monotonic_ms())
-            self.cosigning.sign(executed.checkpoints)
+        self.cosigning.tick(self._clock.monotonic_ms())
+        (self.cosigning.sign if self._may_cosign else self.cosigning.reached)(executed.checkpoints)
+        if self._votes:
             self.courier.push(commit, self.epoch.observers)
         if commit.ends_epoch:
             self._begin_epoch()

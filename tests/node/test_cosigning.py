@@ -481,3 +481,21 @@ def test_town_completes_every_checkpoint(tmp_path: Path) -> None:
     for node in town.nodes.values():
         assert [len(node.store.cosignatures(size)) for size in (1, 2, 3)] == [4, 4, 4]
     town.close()
+
+
+def test_who_may_not_sign_gathers_what_came_ahead_and_asks_for_the_rest(court: Court) -> None:
+    """An observer, or a node in doubt about its votes: it serves checkpoints too."""
+    court.fall_back()
+    last = court.checkpoints[-1]
+    for member in OTHERS[:2]:
+        court.cosigning.received(member, signed(member, last))
+    court._reached = last.size
+    court.cosigning.reached([last])
+    assert court.held(last.size) == 2
+    assert court.sent == []
+    court.cosigning.tick(REPEAT_MS)
+    assert court.sent == [CosignatureRequest(size=last.size)]
+    court.cosigning.received(OTHERS[2], signed(OTHERS[2], last))
+    assert court.cosigning.latest_complete == last.size
+    court.cosigning.tick(3 * REPEAT_MS)
+    assert len(court.sent) == 1, "nothing lacks any more"
