@@ -21,7 +21,8 @@ from typing import Final
 
 from ledger.cbor import CborValue, encode, head
 from ledger.claim import DURATION_MS_MAX
-from ledger.claim_parts import SIZE_BYTES_MAX
+from ledger.claim_parts import SIZE_BYTES_MAX, check_date
+from ledger.errors import MalformedClaim
 from ledger.identifiers import ISWC
 from ledger.text import text_fault
 
@@ -29,6 +30,7 @@ SLOTS_MAX: Final = 64
 """Of a claim that is worth a template: compiling one takes some 20 us a slot, and each text one of the first, 1 ms."""
 TEXT_BYTES_MAX: Final = 127
 """Longer texts go the long way. No text of a claim is bound to fewer characters, so no bound needs a look."""
+CONSTANT_MIN: Final = 8
 _TEXTS_UNROLLED_MAX: Final = 4
 """Texts whose pattern lists every length: fast to match, slow to compile. Further ones end where the next key is."""
 
@@ -39,6 +41,7 @@ class Slot(Enum):
     KNOWN = auto()
     """Any value, several levels deep: valid where it was seen before."""
     TEXT = auto()
+    DATE = auto()
     COMMITMENT = auto()
     BLAKE3 = auto()
     """Captured without its head, as the next three: index keys."""
@@ -53,8 +56,8 @@ class Slot(Enum):
 
 
 KEY_SLOTS: Final = (Slot.BLAKE3, Slot.SHA256, Slot.ISRC, Slot.ISWC)
-_OFTEN_CONSTANT: Final = frozenset({Slot.KNOWN, Slot.TEXT, Slot.COMMITMENT})
-"""Written into the pattern as they are, as long as only one value was seen."""
+_OFTEN_CONSTANT: Final = frozenset({Slot.KNOWN, Slot.TEXT, Slot.DATE, Slot.COMMITMENT})
+"""Written into the pattern as they are, where CONSTANT_MIN claims or more had only one value there."""
 
 assert DURATION_MS_MAX == 0x9A7E_C800, "what _PATTERNS says of durations: below 0x9A000000"
 assert SIZE_BYTES_MAX == 2**48, "what _PATTERNS says of sizes: below 2^48"
@@ -62,6 +65,7 @@ assert SIZE_BYTES_MAX == 2**48, "what _PATTERNS says of sizes: below 2^48"
 # Shortest form only (RFC 8949, section 4.2.1): a longer head never carries what fits a shorter one.
 _TO_16_BITS: Final = rb"[\x01-\x17]|\x18[\x18-\xff]|\x19[\x01-\xff]."
 _PATTERNS: Final = {
+    Slot.DATE: rb"(\x6a[0-9]{4}-[0-9]{2}-[0-9]{2})",
     Slot.COMMITMENT: rb"(\x58\x20.{32})",
     Slot.BLAKE3: rb"\x58\x20(.{32})",
     Slot.SHA256: rb"\x58\x20(.{32})",
@@ -87,6 +91,7 @@ Path = tuple[str, ...]
 _SLOTS: Final[dict[tuple[Path, type], Slot]] = {
     (("title",), str): Slot.TEXT,
     (("version",), str): Slot.TEXT,
+    (("created",), str): Slot.DATE,
     (("duration_ms",), int): Slot.DURATION,
     (("isrc",), str): Slot.ISRC,
     (("iswc",), str): Slot.ISWC,
@@ -174,11 +179,14 @@ class Shape:
 
     def __init__(self, skeleton: Skeleton) -> None:
         self.skeleton = skeleton
+        self.claims = 0
+        """How many were learned from."""
         self.seen: tuple[set[bytes], ...] = tuple(set() for _ in skeleton.slots)
         """For every slot the values that stood there in a claim found valid by `parse_claim`."""
 
     def learn(self, values: Iterable[bytes]) -> None:
         """values: of a valid claim with this skeleton, as `take_apart` gives them."""
+        self.claims += 1
         for seen, value in zip(self.seen, values, strict=True):
             seen.add(value)
 
@@ -192,7 +200,7 @@ class Template:
         self._constant = {
             i: next(iter(seen))
             for i, (slot, seen) in enumerate(zip(skeleton.slots, shape.seen, strict=True))
-            if slot in _OFTEN_CONSTANT and len(seen) == 1
+            if slot in _OFTEN_CONSTANT and len(seen) == 1 and shape.claims >= CONSTANT_MIN
         }
         self._captured = [
             i
@@ -252,6 +260,8 @@ class Template:
                     others |= _where(column, _unfit_texts(set(column)))
                 case Slot.ISWC:
                     others |= _where(column, {iswc for iswc in set(column) if ISWC.fault(iswc.decode())})
+                case Slot.DATE:
+                    others |= _where(column, {piece for piece in set(column) if not _is_date(piece[1:].decode())})
                 case _:
                     pass
         # No party twice: equal parties have equal encodings. Where their structure differs this doubts too much.
@@ -287,6 +297,14 @@ class Template:
 
 def _where(column: Sequence[bytes], values: set[bytes]) -> set[int]:
     return {row for row, value in enumerate(column) if value in values} if values else set()
+
+
+def _is_date(text: str) -> bool:
+    try:
+        check_date("", text)
+    except MalformedClaim:
+        return False
+    return True
 
 
 def _unfit_texts(pieces: set[bytes]) -> set[bytes]:

@@ -105,7 +105,7 @@ def full(n: int) -> Claim:
             Reference(relation=Relation.PRIOR_REGISTRATION, external=f"国作登字-2020-B-{n}"),
         ),
         exhibits=(Exhibit(kind=ExhibitKind.CAPTURE, sha256=digest("e", n), operator=Commitment(digest("o", n))),),
-        created=("1977-01-01", "2000-02-29")[n % 2],
+        created=("1977-01-01", "2000-02-29", f"19{n % 100:02}-12-31")[n % 3],
         valid_from="2024-02-29",
         valid_until="2030-01-01",
     )  # fmt: skip
@@ -136,6 +136,7 @@ def naked(n: int) -> Claim:
 
 ODD_VALUES: tuple[CborValue, ...] = (
     "", " ", "a ", " a", "a\n", "\x7f", "a" * 128, "a" * 256, "a" * 257, "e\u0301", "\ue000", "\u3000", "ok", "CN",
+    "2001-02-29", "2026-13-01", "2026-01-00",
     "None", "All", "Undeclared", "Unstated", "T0345246802", "QZABC2600001", "qzabc2600001", "Recording", "Work",
     0, 1, 23, 24, 255, 256, 65_535, 65_536, 2_592_000_000, 2_592_000_001, 2**32 - 1, 2**32, 2**48, 2**48 + 1, -1,
     b"", bytes(16), bytes(31), bytes(32), bytes(33), True, False, [], {}, ["a"],

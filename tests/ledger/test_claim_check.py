@@ -69,7 +69,7 @@ catalogues = st.lists(alike, min_size=1, max_size=4).map(lambda several: [c.enco
 
 
 @pytest.mark.usefixtures("_small")
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(catalogues.flatmap(st.permutations))
 def test_valid_claims_are_found_by_the_same_keys(claims: list[bytes]) -> None:
     keys = one_by_one(claims)
@@ -78,7 +78,7 @@ def test_valid_claims_are_found_by_the_same_keys(claims: list[bytes]) -> None:
 
 
 @pytest.mark.usefixtures("_small")
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(catalogues.flatmap(st.permutations), st.data())
 def test_spoilt_claims_are_refused_in_the_same_words(claims: list[bytes], data: st.DataObject) -> None:
     for at in data.draw(st.lists(st.integers(0, len(claims) - 1), min_size=1, max_size=3, unique=True)):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.cbor import decode, encode
-from ledger.claim import Claim, claim_keys, parse_claim
+from ledger.claim import DURATION_MS_MAX, Claim, claim_keys, parse_claim
 from ledger.claim_template import TEXT_BYTES_MAX, Shape, Slot, Template, take_apart
 from ledger.errors import MalformedClaim
 from tests.ledger.claim_families import FAMILIES, Family, full, plain, spoilt_bytes, spoilt_values, work
@@ -109,7 +109,7 @@ def test_every_changed_byte_is_accepted_only_where_the_claim_stays_valid(family:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_spoilt_claim_is_accepted_only_where_it_is_valid(family: Family, data: st.DataObject) -> None:
     claim = data.draw(st.sampled_from(CLAIMS[family]))
@@ -118,7 +118,7 @@ def test_a_spoilt_claim_is_accepted_only_where_it_is_valid(family: Family, data:
         assert_sound(template, spoilt)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(claim_values, min_size=1, max_size=4), st.data())
 def test_templates_of_any_claims_accept_only_valid_ones(claims: list[Claim], data: st.DataObject) -> None:
     skeleton, values = take_apart(decode(claims[0].encode()))
@@ -133,6 +133,41 @@ def test_templates_of_any_claims_accept_only_valid_ones(claims: list[Claim], dat
     for valid in encoded:
         assert_sound(template, valid)
         assert_sound(template, data.draw(spoilt_values(valid) | spoilt_bytes(valid, encoded)))
+
+
+@pytest.mark.parametrize("field", ["duration_ms", "size", "position"])
+def test_a_number_is_accepted_only_in_its_shortest_form_and_range(field: str) -> None:
+    claim = full(1)
+    template, data = TEMPLATES[full], claim.encode()
+    value = {"duration_ms": claim.duration_ms, "size": claim.media[0].size, "position": claim.references[0].position}[
+        field
+    ]
+    key = encode(field)
+    assert value is not None
+    edges = {
+        0,
+        1,
+        23,
+        24,
+        255,
+        256,
+        2**16 - 1,
+        2**16,
+        0x99FF_FFFF,
+        0x9A00_0000,
+        DURATION_MS_MAX,
+        2**32,
+        2**48 - 1,
+        2**48,
+    }
+    accepted = 0
+    for edge in sorted(edges | {edge + step for edge in edges for step in (-1, 1) if edge + step >= 0}):
+        for width, initial in ((0, edge), (1, 0x18), (2, 0x19), (4, 0x1A), (8, 0x1B)):
+            if edge < (24 if width == 0 else 256**width):
+                number = bytes((initial,)) + (edge.to_bytes(width, "big") if width else b"")
+                accepted += assert_sound(template, data.replace(key + encode(value), key + number))
+                accepted += assert_sound(template, data.replace(key + encode(value), key + b"\x3b" + number[1:]))
+    assert accepted >= 12
 
 
 # ---- the rules over several slots ------------------------------------------------------------------------------------
@@ -178,6 +213,14 @@ def test_a_wrong_check_digit_is_not_accepted() -> None:
     wrong = re.sub(rb"(kT[0-9]{9})([0-9])", lambda m: m[1] + b"%d" % ((int(m[2]) + 1) % 10), data)
     assert TEMPLATES[work].fullmatch(wrong) is not None
     assert keys_by_template(TEMPLATES[work], wrong) is keys_by_parsing(wrong) is None
+
+
+@pytest.mark.parametrize("date", ["2001-02-29", "2000-13-01", "2000-00-10", "2000-01-32", "0000-01-01"])
+def test_a_day_that_never_was_is_not_accepted(date: str) -> None:
+    data = full(0).encode()
+    wrong = data.replace(b"1977-01-01", date.encode())
+    assert TEMPLATES[full].fullmatch(wrong) is not None
+    assert keys_by_template(TEMPLATES[full], wrong) is keys_by_parsing(wrong) is None
 
 
 @pytest.mark.parametrize("title", ["a\nb", " a", "a ", "a\x00", "\x7f", "e\u0301", "\u3000月", "\ue000", "月\u202e"])
