@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Final
 
-from consensus.types import VALIDATORS_MIN, Committee, Digest, Epoch, EpochParameters, PublicKey
+from consensus.types import VALIDATORS_MIN, Committee, Digest, Epoch, EpochParameters
 from ledger.errors import MalformedGenesis
 from ledger.member import (
     KEY_ID_BYTES,
@@ -91,12 +91,6 @@ class Genesis:
     def member(self, member_id: str) -> Member | None:
         return self.roster.member(member_id)
 
-    def member_by_statement_key_id(self, statement_key_id: bytes) -> Member | None:
-        return self.roster.member_by_statement_key_id(statement_key_id)
-
-    def member_by_peer_key(self, peer_key: bytes) -> Member | None:
-        return self.roster.member_by_peer_key(peer_key)
-
     def validator_members(self) -> tuple[Member, ...]:
         """In the order of their validator index."""
         return self.roster.validator_members()
@@ -112,17 +106,6 @@ class Genesis:
     def quorum(self) -> int:
         """n - f distinct validators."""
         return self.roster.quorum
-
-    def log_keys(self) -> dict[str, PublicKey]:
-        """Validator's member id -> its 0x01 note key; the key's name in notes is the origin."""
-        return self.roster.log_keys()
-
-    def cosign_keys(self) -> dict[str, PublicKey]:
-        """Validator's member id -> its 0x04 cosignature key; the key's name in notes is `cosign_name(member id)`."""
-        return self.roster.cosign_keys()
-
-    def cosign_name(self, member_id: str) -> str:
-        return self.roster.cosign_name(member_id)
 
 
 # ---- encoding --------------------------------------------------------------------------------------------------------

@@ -74,13 +74,13 @@ def test_members_are_found_by_id_and_by_key(genesis: Genesis) -> None:
     court = genesis.member("court")
     assert court is not None
     assert genesis.member("nobody") is None
-    assert genesis.member_by_statement_key_id(key_id(public_key("court", "statement"))) is court
-    assert genesis.member_by_statement_key_id(bytes(8)) is None
-    assert genesis.member_by_peer_key(public_key("court", "peer")) is court
-    assert genesis.member_by_peer_key(public_key("court", "log")) is None
-    assert genesis.log_keys()["court"] == public_key("court", "log")
-    assert list(genesis.cosign_keys()) == ["label", "court", "society", "platform"]
-    assert genesis.cosign_name("court") == "test.stretto.example/log/court"
+    assert genesis.roster.member_by_statement_key_id(key_id(public_key("court", "statement"))) is court
+    assert genesis.roster.member_by_statement_key_id(bytes(8)) is None
+    assert genesis.roster.member_by_peer_key(public_key("court", "peer")) is court
+    assert genesis.roster.member_by_peer_key(public_key("court", "log")) is None
+    assert genesis.roster.log_keys()["court"] == public_key("court", "log")
+    assert list(genesis.roster.cosign_keys()) == ["label", "court", "society", "platform"]
+    assert genesis.roster.cosign_name("court") == "test.stretto.example/log/court"
 
 
 def _set(*path: Any, value: Any) -> Callable[[Any], None]:

@@ -288,7 +288,7 @@ def test_two_contradicting_votes_are_reported_once(node: Bench, caplog: pytest.L
 
 def test_bad_signature_sent_ahead_of_time_ends_nothing(town: Town) -> None:
     """It waits until this node gets there, and was raised in the middle of that commit: one frame ended the node."""
-    line = NoteSignature(name=GENESIS.cosign_name("label"), key_id=bytes(4), signature=bytes(72))
+    line = NoteSignature(name=GENESIS.roster.cosign_name("label"), key_id=bytes(4), signature=bytes(72))
     bad = encode(Cosignature(size=1, root=ZERO_DIGEST, log=line, cosignature=line))
     for member in ("court", "society", "platform"):
         town[member].loop.frame("label", bad)
