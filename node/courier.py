@@ -95,9 +95,12 @@ class Courier:
 
     def push(self, commit: Commit, observers: Iterable[str]) -> None:
         """Tells observers what has become final, so that they need not ask. Who gets it not, or too late, asks."""
+        told = tuple(observers)
+        if not told:
+            return
         frame = encode_chain(Chain(blocks=(*commit.blocks, *commit.proof), finalization=commit.finalization))
         if len(frame) <= CHAIN_BYTES_MAX and len(commit.blocks) + len(commit.proof) <= CHAIN_BLOCKS_MAX:
-            for member in observers:
+            for member in told:
                 self._send(member, frame)
 
 

@@ -158,7 +158,7 @@ class Loop:
         except PeerError as error:
             self.reject(sender, error)
             return
-        if proof is not None and proof.boundary.parent == self.store.head().block.digest and not self._paused:
+        if proof is not None and proof.boundary.parent == self.store.head().block.digest and self.running:
             # All that lacked here was to know that it is final.
             chain = Chain(blocks=(proof.boundary, *proof.headers), finalization=proof.finalization)
             self.step(Received(sender=ValidatorIndex(proof.boundary.proposer), message=chain))
@@ -167,7 +167,8 @@ class Loop:
             self.submissions.refuse_all(NotAValidator(self.member, self.removal.validators))
             core = self._make_core(self.epoch.roster, None, restored_state(self.store, self.voting))
             self._go_on(EpochRun(self.epoch.roster, self.member, core, None, is_over=True))
-            self.step()
+            self._hear_first = 0  # nobody greets it
+            self.step() if self.running else self.start()
 
     @property
     def core(self) -> Core:

@@ -220,6 +220,23 @@ def test_removed_members_node_learns_it_stops_voting_and_the_others_go_on(
     check(five)
 
 
+def test_removed_members_node_learns_it_also_where_it_waits_to_be_greeted(five: Town) -> None:
+    """Started again before it knew, it would wait for greetings that never come."""
+    five.lost = {(member, "fifth") for member in MEMBERS}
+    for voter in MEMBERS:
+        five.submit(voter, vote(remove("fifth", 1), voter))
+    reach(five, 2, *MEMBERS)
+    five.stop("fifth")
+    fifth = five.start("fifth", hear_first=3)
+    five.run(for_ms=1_000)
+    assert not fifth.loop.running
+    five.tell("fifth", "label")
+    assert fifth.loop.epoch.part is Part.OUTSIDE
+    assert fifth.loop.running
+    with pytest.raises(NotAValidator):
+        fifth.loop.accept(CONSORTIUM.statement(make_claim(9)), (), Results())
+
+
 def test_forged_word_of_a_new_epoch_changes_nothing(five: Town) -> None:
     fifth = five["fifth"]
     for voter in MEMBERS:

@@ -59,12 +59,14 @@ class Town:
 
     # ---- nodes -------------------------------------------------------------------------------------------------------
 
-    def start(self, member: str) -> Bench:
+    def start(self, member: str, *, hear_first: int = 0) -> Bench:
         def fetch(digests: Iterable[Digest], holders: Sequence[str]) -> None:
             for digest in digests:
                 self.post(member, member, lambda node, _sender, d=digest: self._fetch(node, d))
 
-        node = Bench(self.configs[member], clock=self.clock, said=Wires(self, member), fetch=fetch)
+        node = Bench(
+            self.configs[member], clock=self.clock, said=Wires(self, member), fetch=fetch, hear_first=hear_first
+        )
         self.nodes[member] = node
         node.loop.start()
         self.connect(member)
