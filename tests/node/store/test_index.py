@@ -67,7 +67,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds so small that merges, folds, wraps and deletions all happen within a few hundred rows."""
     for name, value in {
         "BLOCK_ROWS": 7, "RUN_ROWS_MAX": 64, "BACKLOG_MIN": 60, "BACKLOG_MAX": 120, "FOLD_ROWS_MIN": 10,
-        "FOLD_ROWS_MAX": 50,
+        "FOLD_ROWS_MAX": 50, "NEAR_ROWS": 1,
     }.items():  # fmt: skip
         monkeypatch.setattr(index_module, name, value)
 
