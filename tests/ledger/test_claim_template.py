@@ -62,6 +62,7 @@ def assert_sound(template: Template, data: bytes) -> bool:
 # ---- taking apart ----------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(claim_values)
 def test_literals_and_values_put_together_are_the_claim(claim: Claim) -> None:
     data = claim.encode()
