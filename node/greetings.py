@@ -8,8 +8,10 @@ nobody else can make a node believe that it has a twin.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 
 from consensus.errors import InvalidSignature, LocalError, MalformedMessage, PeerError
 from consensus.types import Height
@@ -18,6 +20,11 @@ from ledger.roster import Roster
 from node.signer import Signer
 from node.store.voting import VotingStore
 from node.wire import START_BYTES, Hello, NodeMessage
+
+log = logging.getLogger(__name__)
+
+TWINS_LOGGED = 20
+"""So often a node says that another process has its key; peers may repeat it for ever."""
 
 
 class OldStart(PeerError):
@@ -75,6 +82,9 @@ class Greetings:
         self._send = send
         self._height = Height(0)
         self._newest: dict[str, Hello] = {}
+        self._seconds: dict[str, Hello] = {}
+        """By member: of a second process with its key, for the first one, when that greets again."""
+        self._twins_seen = 0
         self.generations: dict[str, int] = {}
         """By member: the highest number of a start it greeted with."""
 
@@ -84,6 +94,7 @@ class Greetings:
             old, new = self._roster.member(member), roster.member(member)
             if old is None or new is None or old.keys.consensus != new.keys.consensus:
                 del self._newest[member]
+                self._seconds.pop(member, None)
                 self.generations.pop(member, None)
         self._roster = roster
         self._signer = signer
@@ -94,6 +105,10 @@ class Greetings:
         if self._signer is None:
             return None
         return self._signer.hello(self.generation, self._start, height, self._version)
+
+    def known(self, member: str) -> Hello | None:
+        """The newest greeting of a member: what a second process with its key is to hear."""
+        return self._newest.get(member)
 
     def received(self, sender: str, hello: Hello) -> None:
         """A greeting of `sender`, or one in this node's name that `sender` got and sends back.
@@ -120,15 +135,33 @@ class Greetings:
         if known is None or hello.boot_generation > known.boot_generation:
             self._newest[sender] = hello
             self.generations[sender] = hello.boot_generation
+            if known is not None:
+                # To who greeted, it is nothing new. An older start that still runs, and is the one connected, stops.
+                self._send(sender, hello)
         elif (hello.boot_generation, hello.start) != (known.boot_generation, known.start):
             # Of two with one number the first stays: where a copy was restored, the second is the copy.
+            # One of the two is connected, and which is not known here: the second stops, the first is told of it.
             self._send(sender, known)
+            self._seconds[sender] = replace(hello, second=True)
+            self._send(sender, self._seconds[sender])
             raise OldStart(sender, known.boot_generation, hello.boot_generation)
+        elif sender in self._seconds:
+            self._send(sender, self._seconds.pop(sender))
 
     def _in_own_name(self, sender: str, hello: Hello) -> None:
         same = (hello.boot_generation, hello.start) == (self.generation, self._start)
-        if hello.boot_generation < self.generation or same:
-            return  # of an earlier start, or this one: whoever repeats it proves nothing
+        if same:
+            return
+        if hello.second:
+            self._twins_seen += 1
+            if self._twins_seen <= TWINS_LOGGED:
+                log.error(
+                    "two processes share this node's key: start %d greeted %s beside this one, %d, and was told to stop; "
+                    "see that it has, and find out where it ran", hello.boot_generation, sender, self.generation,
+                )  # fmt: skip
+            return
+        if hello.boot_generation < self.generation:
+            return  # of an earlier start: whoever repeats it proves nothing
         # On disk before anything else, so that whoever starts this node again gets one that doubts its votes.
         self._voting.doubt(hello.boot_generation)
         if not self._is_doubting():

@@ -38,7 +38,7 @@ from node.store.chain import ChainStore
 from node.store.voting import VotingStore
 from node.sync_phase import SyncPhase
 from node.sync_pin import Pinning, read_pin
-from node.wire import decode_fetch, encode_contents
+from node.wire import decode_fetch, encode, encode_contents
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +169,7 @@ class _Node:
         loop.on_greeting, loop.stands_still = self.sync.greeted, self.sync.line
         self.network.set_responder(self._respond)
         self.network.on_connect(loop.connected)
+        self.network.on_second(self._words_for_second)
         self.network.on_farewell(FormerMembers(self.store), loop.told)
         await self.nursery.start(self.network.run)
         loop.start()
@@ -242,6 +243,11 @@ class _Node:
         if self.pinning.is_open:
             return encode_contents((None,) * max(1, len(getattr(fetch, "digests", ()))))
         return encode_contents(answer_fetch(self.store, fetch, ANSWER_BYTES_MAX))
+
+    def _words_for_second(self, member: str) -> tuple[bytes, ...]:
+        """What a second process with a connected member's key is told: the greeting of the first."""
+        known = self.loop.greetings.known(member)
+        return () if known is None else (encode(known, self.loop.epoch.epoch),)
 
     def _counters(self) -> Mapping[str, int]:
         return asdict(self.network.counters()) | self.sync.counters()

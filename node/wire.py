@@ -82,6 +82,9 @@ class Hello:
     height: Height
     version: str
     signature: Signature
+    second: bool = False
+    """Sent back to its member: of another process, which came after this one and is to stop. Not signed: whoever lies
+    here makes a log line at most."""
 
     def signing_bytes(self) -> bytes:
         return b"stretto/hello/v1" + self.consortium + self.boot_generation.to_bytes(8, "big") + self.start
@@ -267,6 +270,7 @@ def _to_wire(message: NodeMessage) -> pb.PeerMessage:  # noqa: PLR0911, PLR0912 
                     height=message.height,
                     version=message.version,
                     signature=message.signature,
+                    second=message.second,
                 )
             )
 
@@ -340,6 +344,7 @@ def _hello_from_wire(wire: pb.PeerHello) -> Hello:
         height=Height(wire.height),
         version=wire.version,
         signature=Signature(wire.signature),
+        second=wire.second,
     )
 
 

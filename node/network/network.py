@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from node.network.gossip import Gossip
     from node.network.host import Host
 
+HEAR_OUT_S = 4.0
+"""A second connection of a connected member is kept so long, for it to greet and to be told that it is the second."""
+HEAR_FIRST_S = 1.0
+"""Of which it has so long to greet: told first, it would end, and the first process never learn that there was one."""
 MEMBERS_CHECK_S = 1.0
 """How often the member set is compared with the connections and the keepers."""
 
@@ -63,6 +68,9 @@ class Network:
         self._requests = Requests(self._send_sync)
         self._farewells = Farewells()
         self._connect_callbacks: list[Callable[[str], None]] = []
+        self._hearing: set[str] = set()
+        """Members of whom a second connection is being heard out."""
+        self._words_for_second: Callable[[str], Sequence[bytes]] = lambda _member: ()
         self._host: Host | None = None
         self._gossip: Gossip | None = None
         self._nursery: trio.Nursery | None = None
@@ -171,6 +179,10 @@ class Network:
         """proofs: for nodes whose members were removed. told: called with what others say of this node's removal."""
         self._farewells.use(proofs, told)
 
+    def on_second(self, words: Callable[[str], Sequence[bytes]]) -> None:
+        """words: (member id) -> CONSENSUS frames for a second process that connects with that member's key."""
+        self._words_for_second = words
+
     def counters(self) -> NetworkCounters:
         self._tally.connected = len(self.connected())
         return self._tally.snapshot()
@@ -190,7 +202,10 @@ class Network:
         if member_id is None or (
             older is not None and self._is_canonical(older.connection) and not self._is_canonical(connection)
         ):
-            self._nursery.start_soon(connection.abort)
+            if member_id is None or member_id in self._hearing:
+                self._nursery.start_soon(connection.abort)
+            else:
+                self._nursery.start_soon(self._hear_out, member_id, connection)
             return
         if older is not None:
             # It was restarted, or its address changed: the old connection is dead and does not know it yet.
@@ -199,6 +214,25 @@ class Network:
         self._links[member_id] = link
         self._presence_of(member_id).came()
         self._nursery.start_soon(self._serve, link)
+
+    async def _hear_out(self, member_id: str, connection: Connection) -> None:
+        """A second connection of a connected member: of a second process with its key, perhaps.
+
+        So it is told what is known of the first, may greet for a moment, and ends. What it sends is taken like the
+        first one's, whose streams open again.
+        """
+        self._hearing.add(member_id)
+        try:
+            with trio.move_on_after(HEAR_OUT_S), suppress(StreamBroken):
+                stream = await connection.open_stream(protocol_of(StreamClass.CONSENSUS))
+                await trio.sleep(HEAR_FIRST_S)
+                for frame in self._words_for_second(member_id):
+                    await stream.write(encode_frame(frame))
+                await connection.closed.wait()
+        finally:
+            self._hearing.discard(member_id)
+            with trio.CancelScope(shield=True):
+                await connection.abort()
 
     def _leaving(self, connection: Connection) -> None:
         assert self._nursery is not None, "connections arrive while running"

@@ -13,7 +13,7 @@ import pytest
 from consensus.errors import InvalidSignature
 from consensus.types import Height, Signature
 from node.config import load_config
-from node.greetings import KeyInUse, OldStart
+from node.greetings import TWINS_LOGGED, KeyInUse, OldStart
 from node.wire import START_BYTES, Hello, decode, encode
 from tests.node.nodes import GENESIS, Bench, key, make_folder
 
@@ -50,7 +50,7 @@ def test_start_that_greets_again_after_a_lost_connection_is_welcome(court: Bench
 def test_restart_is_welcome(court: Bench) -> None:
     for generation, start in ((4, FIRST), (5, SECOND)):
         court.loop.greetings.received("label", hello("label", generation, start))
-    assert sent_to(court, "label") == []
+    assert sent_to(court, "label") == [hello("label", 5, SECOND)], "its own again, which stops only an older one"
     assert court.loop.generations == {"label": 5}
 
 
@@ -59,8 +59,26 @@ def test_second_process_is_told_of_the_first_by_its_own_signature(court: Bench, 
     court.loop.greetings.received("label", hello("label", 4))
     with pytest.raises(OldStart, match="two processes"):
         court.loop.greetings.received("label", later)
-    assert sent_to(court, "label") == [hello("label", 4)]
+    assert sent_to(court, "label") == [hello("label", 4), replace(later, second=True)]
     assert court.loop.generations == {"label": 4}
+    assert court.loop.greetings.known("label") == hello("label", 4), "which is what a second connection is told"
+    for _ in range(2):
+        court.loop.greetings.received("label", hello("label", 4))
+    assert sent_to(court, "label")[2:] == [replace(later, second=True)], "the first, connected again, is told once"
+
+
+@pytest.mark.parametrize("ahead", [-1, 0, 7])
+def test_first_process_learns_of_the_second_and_goes_on(
+    court: Bench, ahead: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = replace(hello("court", court.generation + ahead), second=True)
+    for _ in range(2 * TWINS_LOGGED):
+        court.loop.greetings.received("label", other)
+    assert caplog.text.count("two processes share this node's key") == TWINS_LOGGED, "a peer cannot fill the disk"
+    own = court.loop.greetings.own(Height(0))
+    assert own is not None
+    court.loop.greetings.received("label", replace(own, second=True))
+    assert caplog.text.count("two processes share") == TWINS_LOGGED, "of itself there is nothing to say"
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 7])
@@ -116,7 +134,10 @@ def test_copy_of_a_folder_stops_at_the_first_peer_that_knows_the_original(tmp_pa
             court.loop.frame("label", encode(sent_to(node, "court")[-1]))
             answers = sent_to(court, "label")
             if node is original:
-                assert answers == []
+                # Nothing the first time; then that there is another. It goes on.
+                assert [answer.second for answer in answers] in ([], [True])
+                for answer in answers:
+                    original.loop.frame("court", encode(answer))
                 continue
             with pytest.raises(KeyInUse):
                 twin.loop.frame("court", encode(answers[0]))

@@ -154,6 +154,26 @@ async def test_second_connection_the_wrong_way_round_is_dropped_and_the_first_st
         await town.hears("m1", "m0")
 
 
+async def test_second_process_with_a_key_is_heard_and_told_before_it_is_cut_off() -> None:
+    """The first keeps the connection; without this neither would ever hear of the other."""
+    async with found(2) as town:
+        town["m1"].on_second(lambda member: (b"you are the second " + member.encode(),))
+        settings = NetworkSettings(listen=None, peers={"m1": town.addresses["m1"]}, fallback_dial_s=0.1)
+        twin = Network(settings, town.seeds[0], lambda: {town.peer_id("m1"): "m1"})
+        twin.on_connect(lambda member: twin.send(member, StreamClass.CONSENSUS, b"hello") and None)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(twin.run)
+            assert await receive(twin) == Inbound(
+                member_id="m1", cls=StreamClass.CONSENSUS, frame=b"you are the second m0"
+            )
+            assert await receive(town["m1"]) == Inbound(member_id="m0", cls=StreamClass.CONSENSUS, frame=b"hello")
+            nursery.cancel_scope.cancel()
+        await until(lambda: "m0" in town["m1"].connected())
+        await until(lambda: not town["m1"]._hearing)
+        await until(lambda: "m1" in town["m0"].connected())
+        await town.hears("m1", "m0")
+
+
 async def test_lower_id_dials_when_it_is_not_dialled() -> None:
     """The other side may be behind a wall that lets it accept but not dial, or lack our address."""
     async with found(2, running=0, fallback_dial_s=0.2) as town:
