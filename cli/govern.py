@@ -145,9 +145,11 @@ def remove_command(*, member_id: str, scope: str, vote: _Vote) -> int:
 def rotate_key_command(*, member_id: str, purpose: str, new_key: str, vote: _Vote) -> int:
     """Vote to replace one of MEMBER's keys. The old one counts until the epoch ends.
 
+    The member's node needs the new private key as keys/PURPOSE.next.pem before the last vote.
+
     \b
     Example:
-      stretto key new court-consensus-2.pem
+      stretto key new keys/consensus.next.pem
       stretto govern rotate-key court --purpose consensus --new-key HEX --key statement.pem --genesis genesis.json \\
           --out vote.stretto
     """

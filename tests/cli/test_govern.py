@@ -14,7 +14,7 @@ from consensus.types import Epoch, EpochParameters
 from ledger.apply import apply_block
 from ledger.epochs import encode_epochs
 from ledger.genesis import Role
-from ledger.governance import Admit, Remove, RotateKey, Scope, SetPolicy, proposal_id
+from ledger.governance import Admit, Remove, RotateKey, Scope, SetPolicy, amend, conclude, proposal_id
 from ledger.member_record import encode_member_record, parse_member_record
 from ledger.statement import Statement, check_statement, parse_statement
 from node.keys import write_private_key
@@ -23,7 +23,7 @@ from tests.cli.commands import Stretto, modules_after
 from tests.cli.membership_node import MembershipNode
 from tests.cli.test_epochs import records
 from tests.ledger.builders import FOUR, MemoryView, make_member, private_key, public_key
-from tests.ledger.epoch_builders import GENESIS, ROSTERS, proofs
+from tests.ledger.epoch_builders import GENESIS, ROSTERS, handover, proofs
 
 RADIO = make_member("radio", Role.PLATFORM)
 TWO = Epoch(2)
@@ -130,6 +130,17 @@ def test_whoever_is_no_member_does_not_vote(desk: Desk, voter: str, reason: str)
     ended = desk.vote("admit", desk.record, voter=voter)
     assert ended.code == Exit.FORBIDDEN
     assert reason in ended.err
+
+
+def test_whoever_has_no_seat_does_not_vote(desk: Desk) -> None:
+    """A member all the same: admitted without a seat."""
+    change = Admit(epoch=Epoch(0), member=make_member("stranger", Role.LABEL, validator=False))
+    desk.epochs.write_bytes(
+        encode_epochs(GENESIS.digest, (handover(ROSTERS[0], conclude(ROSTERS[0], amend(ROSTERS[0], change))),))
+    )
+    ended = desk.vote("admit", desk.record, "--epochs", desk.epochs, voter="stranger", epoch=1)
+    assert ended.code == Exit.FORBIDDEN
+    assert "stranger has no seat" in ended.err
 
 
 def test_an_admitted_member_votes_in_its_epoch_and_a_removed_one_no_more(desk: Desk) -> None:
