@@ -63,6 +63,12 @@ def answer(node: DevnetNode) -> Any:
         return None
 
 
+def anonymous_mib(pid: int) -> float:
+    """Resident memory of one process without the pages of its store's file, MiB."""
+    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("RssAnon:"))
+    return int(line.split()[1]) / 1024
+
+
 def usage(pid: int) -> tuple[float, float]:
     """(CPU seconds, peak resident MiB) of one process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -88,8 +94,10 @@ def join(devnet: Devnet, *, pin: Path | None) -> dict[str, Any]:
     new.start()
     pid = new.pid()
     assert pid is not None, "it was started a moment ago"
+    most_mib = 0.0
     while True:
         new.check_running()
+        most_mib = max(most_mib, anonymous_mib(pid))
         if time.perf_counter() - begun > WAIT_S:
             raise SystemExit(f"not joined after {WAIT_S:.0f} s: {new.log_tail()}")
         found = answer(new)
@@ -107,7 +115,8 @@ def join(devnet: Devnet, *, pin: Path | None) -> dict[str, Any]:
         "cpu_s_new_node": round(cpu_s, 1),
         "cpu_s_providers": round(sum(usage(n.pid() or 0)[0] - before[n.member] for n in providers), 1),
         "peak_mib_new_node": round(peak_mib),
-        "store_mb": round(found.store_bytes / 1e6) if hasattr(found, "store_bytes") else None,
+        "peak_mib_without_store": round(most_mib),
+        "store_mb": round((new.config.chain_path / "data.mdb").stat().st_blocks * 512 / 1e6),
         "load_average_before": load, "load_average": load_average(),
     }  # fmt: skip
 
