@@ -156,8 +156,8 @@ class Greetings:
             self._twins_seen += 1
             if self._twins_seen <= TWINS_LOGGED:
                 log.error(
-                    "two processes share this node's key: start %d greeted %s beside this one, %d, and was told to stop; "
-                    "see that it has, and find out where it ran", hello.boot_generation, sender, self.generation,
+                    "two processes share this node's key: start %d greeted %s beside this one, %d, and was told to "
+                    "stop; see that it has, and find out where it ran", hello.boot_generation, sender, self.generation,
                 )  # fmt: skip
             return
         if hello.boot_generation < self.generation:
