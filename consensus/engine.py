@@ -328,11 +328,6 @@ class Engine:
         if first is not None and first.vote.block == block.digest and not state.tree.is_full:
             state.add_block(block)
 
-    @property
-    def newest_block_ms(self) -> int:
-        """When the last block came here, by the clock of Tick; 0 where none has. Leaders count the interval from it."""
-        return self._state.tree.newest_ms
-
     # ---- status ------------------------------------------------------------------------------------------------------
 
     def status(self) -> EngineStatus:

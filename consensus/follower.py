@@ -106,8 +106,6 @@ class Follower:
     ) -> None:
         check_head(restored, committee)
         self.ended = False
-        self.newest_block_ms = 0
-        """It has no payloads to time by the blocks of others."""
         self.deadline_ms: int | None = 0
         self._committee = committee
         self._verify = verify

@@ -33,8 +33,6 @@ class Tree:
         self.blocks: dict[Digest, Block] = {head.digest: head}
         self.seen_ms: dict[Digest, int] = {}
         """When each block came here, by the monotonic clock: what the block interval counts from."""
-        self.newest_ms = 0
-        """When the last one came."""
         self.notarizations: dict[View, Certificate] = {}
         self.nullifications: dict[View, Certificate] = {}
         self.finalizations: dict[View, Certificate] = {}
@@ -50,9 +48,8 @@ class Tree:
         return len(self.blocks) >= BLOCKS_PENDING_MAX
 
     def add_block(self, block: Block, now_ms: int) -> None:
-        if block.digest not in self.blocks:
-            self.blocks[block.digest] = block
-            self.seen_ms[block.digest] = self.newest_ms = now_ms
+        self.blocks.setdefault(block.digest, block)
+        self.seen_ms.setdefault(block.digest, now_ms)
 
     def find(self, kind: VoteKind, view: View) -> Certificate | None:
         match kind:

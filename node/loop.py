@@ -383,7 +383,6 @@ class Loop:
                 commits.clear()
                 self._begun = None
         self._note_trust()
-        self.mempool.follow(self.core.newest_block_ms, self.epoch.roster.parameters.block_interval_ms)
         self._timer.rouse()
 
     def _note_trust(self) -> None:

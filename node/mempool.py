@@ -17,12 +17,8 @@ PENDING_BYTES_MAX = 128 * 2**20
 PAYLOAD_BODIES_BYTES_AIM = 8 * 2**20
 """Catalogue bodies of one payload, where several are queued: a payload is voted on once all of its are fetched and
 checked, and while others do that, the next one can be cut."""
-CUT_WAIT_MS = 40
+CUT_WAIT_MS = 20
 """Longest wait for company while another payload of this node is on its way."""
-CUT_LEAD_MS = 6
-"""A payload is cut so long before the next block is expected: what it takes to be checked and stored everywhere."""
-INTERVALS_MAX = 4
-"""A block that takes longer than so many block intervals says nothing about when the next will come."""
 OUTSTANDING_PAYLOADS_MAX = 8
 """Own payloads cut and not yet final; more would only lengthen the queue in front of everybody."""
 RETRY_AFTER_MS = 250
@@ -57,20 +53,6 @@ class Mempool:
         self._body_bytes = 0
         self._outstanding: dict[Digest, tuple[Digest, ...]] = {}
         self._in_payload: set[Digest] = set()
-        self._block_ms = 0
-        self._between_ms = 0.0
-        self._cut_after_ms = 0
-        """Of which block the last payload was cut after."""
-
-    def follow(self, block_ms: int, interval_ms: int) -> None:
-        """block_ms: monotonic time at which the newest block came. interval_ms: the committee's block interval.
-
-        The next one may order a payload that is cut in time; until then statements may as well wait for company.
-        """
-        if block_ms > self._block_ms:
-            between = min(block_ms - self._block_ms, INTERVALS_MAX * interval_ms)
-            self._between_ms = max(float(interval_ms), self._between_ms + (between - self._between_ms) / 4)
-            self._block_ms = block_ms
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._in_payload)
@@ -105,17 +87,13 @@ class Mempool:
         enough = self._queued_bytes >= PAYLOAD_BYTES_AIM or self._body_bytes >= PAYLOAD_BODIES_BYTES_AIM
         if enough or not self._outstanding or len(self._queue) >= STATEMENTS_MAX:
             return oldest
-        latest = oldest + CUT_WAIT_MS
-        if self._cut_after_ms == self._block_ms:
-            return latest
-        return min(latest, max(oldest, self._block_ms + round(self._between_ms) - CUT_LEAD_MS))
+        return oldest + CUT_WAIT_MS
 
     def cut(self, now_ms: int) -> tuple[Statement, ...]:
         """The statements for the next payload, oldest first; empty where it is not due. Follow with `sent`."""
         due = self.cut_due_ms()
         if due is None or now_ms < due:
             return ()
-        self._cut_after_ms = self._block_ms
         taken: list[Statement] = []
         size = bodies = 0
         while self._queue and len(taken) < STATEMENTS_MAX:

@@ -20,14 +20,7 @@ from ledger.payload import (
 )
 from ledger.statement import STATEMENT_BYTES_MAX, Statement
 from node import mempool as module
-from node.mempool import (
-    CUT_LEAD_MS,
-    CUT_WAIT_MS,
-    OUTSTANDING_PAYLOADS_MAX,
-    PAYLOAD_BODIES_BYTES_AIM,
-    Mempool,
-    Overloaded,
-)
+from node.mempool import CUT_WAIT_MS, OUTSTANDING_PAYLOADS_MAX, PAYLOAD_BODIES_BYTES_AIM, Mempool, Overloaded
 
 
 @dataclass(frozen=True)
@@ -89,37 +82,6 @@ def test_next_one_waits_for_company_while_a_payload_is_on_its_way() -> None:
     assert pool.cut_due_ms() == 100 + CUT_WAIT_MS, "measured from the oldest: nobody waits longer"
     assert pool.cut(100 + CUT_WAIT_MS - 1) == ()
     assert pool.cut(100 + CUT_WAIT_MS) == (second, third)
-
-
-def test_a_payload_waits_until_shortly_before_the_next_block_can_order_it() -> None:
-    pool = Mempool()
-    send(pool, 1000)
-    for block_ms in (1000, 1020, 1040):
-        pool.follow(block_ms, interval_ms=20)
-    pool.add(statement(), 1041)
-    assert pool.cut_due_ms() == 1040 + 20 - CUT_LEAD_MS
-    pool.add(statement(), 1050)
-    assert len(pool.cut(1040 + 20 - CUT_LEAD_MS)) == 2
-    # What comes now waits for the block after, but no longer than anything waits.
-    pool.add(statement(), 1056)
-    assert pool.cut_due_ms() == 1056 + CUT_WAIT_MS
-    pool.follow(1060, interval_ms=20)
-    assert pool.cut_due_ms() == 1060 + 20 - CUT_LEAD_MS
-
-
-def test_blocks_that_come_slowly_are_expected_slowly_and_an_idle_chain_teaches_nothing() -> None:
-    pool = Mempool()
-    send(pool, 0)
-    pool.follow(10_000, interval_ms=20)
-    for n in range(1, 40):
-        pool.follow(10_000 + 50 * n, interval_ms=20)
-    now = 10_000 + 50 * 39
-    pool.add(statement(), now)
-    assert now + 40 <= (pool.cut_due_ms() or 0) + CUT_LEAD_MS <= now + 50
-    pool.follow(now + 3_600_000, interval_ms=20)
-    pool.follow(now + 3_600_010, interval_ms=20)
-    pool.add(statement(), now + 3_600_010)
-    assert pool.cut_due_ms() == now + CUT_WAIT_MS, "the oldest is overdue"
 
 
 def test_nobody_waits_for_company_once_the_payload_is_final() -> None:
