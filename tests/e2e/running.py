@@ -67,6 +67,10 @@ class RunningDevnet:
             self._clients[member] = NodeClient(self[member].config.rpc)
         return self._clients[member]
 
+    def fresh_client(self, member: str) -> NodeClient:
+        """Of the caller's own, with little patience: for another thread."""
+        return NodeClient(self[member].config.rpc, deadline_s=2.0)
+
     # ---- statements --------------------------------------------------------------------------------------------------
 
     def sign(self, content: Content, *, ref: str = "", issuer: str = "label", key_of: str = "", consortium: bytes = b"",
