@@ -91,6 +91,11 @@ _LIVE: tuple[_Gauge, ...] = (
         lambda s: s.live.stood_still_ms / 1e3,
     ),
     ("boot_generation", "Which start of the node process this is.", lambda s: s.live.boot_generation),
+    (
+        "sync_blocks_left",
+        "Blocks that a sync under way still has to get; 0 while none is (docs/sync.md).",
+        lambda s: max(0, s.live.counters.get("sync_target", 0) - s.live.counters.get("sync_height", 0)),
+    ),
 )
 
 _COUNTERS = {
@@ -111,6 +116,7 @@ _COUNTERS = {
     "streams_lost": ("network_streams_lost", "Streams to members that broke and were opened again."),
     "dials_failed": ("network_dials_failed", "Dials that reached nobody."),
     "gossip_restarts": ("network_gossip_restarts", "Times that gossip failed and was started again."),
+    "syncs_done": ("syncs", "Times that this node caught up by syncing."),
     "refused_busy": ("submissions_refused_busy", "Statements refused at the door because a queue was full."),
     "conflicting_certificates": (
         "conflicting_certificates",
