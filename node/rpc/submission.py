@@ -28,6 +28,9 @@ STREAM_STATEMENTS_MAX: Final = 4096
 """Statements of one stream without their last answer written; beyond it, the stream is not read (flow control)."""
 RESULTS_MESSAGE_MAX: Final = 1024
 """Results in one answer: about 100 KiB."""
+ACCEPTED_WAIT_S: Final = 0.025
+"""How long a stream's ACCEPTED waits for results to go with: a message costs node, reader and client half a millisecond
+of CPU together, and who streams volume waits for what is final."""
 DRAIN_SECONDS_MAX: Final = 60.0
 """How long a half-closed stream waits for outstanding results."""
 OVERLOAD_SECONDS_MAX: Final = 30.0
@@ -107,7 +110,7 @@ class SubmissionStream:
     def __init__(self, service: SubmissionService, context: Context) -> None:
         self._service = service
         self._context = context
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(ACCEPTED_WAIT_S)
         self._chunks = Chunks(service.budget)
         self._outstanding: dict[Digest, _Outstanding] = {}
         self._unanswered = 0
