@@ -15,7 +15,15 @@ from consensus.types import Digest
 from ledger.catalogue import CatalogueHeader, CheckedBody
 from ledger.claim import Claim, claim_keys, read_claim_keys
 from ledger.claim_check import NO_KEYS, BodyKeys, alone_keys, body_keys
-from ledger.governance import Change, NotApplicable, amend, check_seats, conclude, proposal_id
+from ledger.governance import (
+    VOTES_PER_EPOCH_MAX,
+    Change,
+    NotApplicable,
+    amend,
+    check_seats,
+    conclude,
+    proposal_id,
+)
 from ledger.receipt import Outcome, Reason, Receipt
 from ledger.roster import Roster
 from ledger.statement import Statement
@@ -46,6 +54,9 @@ class LedgerView(Protocol):
 
     def voters_for(self, proposal: Digest) -> frozenset[str]:
         """Members whose votes for this proposal are on record. A proposal is of one epoch: so are its votes."""
+
+    def votes_by(self, voter: str) -> int:
+        """How many votes of this member are on record in the roster's epoch."""
 
     def index_of_statement(self, digest: Digest) -> int | None:
         """Leaf index of the statement with these very bytes."""
@@ -113,6 +124,7 @@ class Overlay:
         self._client_refs: dict[tuple[str, str], int] = {}
         self._catalogues: dict[tuple[str, Digest], int] = {}
         self._voters: dict[Digest, frozenset[str]] = {}
+        self._votes_by: dict[str, int] = {}
         self._ended_at: int | None = None
 
     @property
@@ -154,8 +166,14 @@ class Overlay:
             self._catalogues[statement.issuer, statement.content.root] = index
         return index
 
+    def votes_by(self, voter: str) -> int:
+        if voter not in self._votes_by:
+            self._votes_by[voter] = self._base.votes_by(voter)
+        return self._votes_by[voter]
+
     def count(self, vote: CountedVote) -> None:
         """Takes a member's vote into account."""
+        self._votes_by[vote.voter] = self.votes_by(vote.voter) + 1
         self._voters[vote.proposal] = self._voters.get(vote.proposal, frozenset()) | {vote.voter}
 
     def extend(self, applied: Applied) -> None:
@@ -261,6 +279,8 @@ class _Assembly:
         voters = self._state.voters_for(proposal)
         if voter in voters:
             raise NotApplicable(Reason.VOTED)
+        if self._state.votes_by(voter) >= VOTES_PER_EPOCH_MAX:
+            raise NotApplicable(Reason.TOO_MANY_VOTES)
         amended = amend(self._amended, change)
         if len(voters) + 1 >= self._epoch.quorum:
             check_seats(self._epoch, amended)

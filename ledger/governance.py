@@ -34,6 +34,8 @@ from ledger.roster import Roster, member_value
 
 _PROPOSAL: Final = "stretto/proposal/v1"
 _EPOCH_MAX: Final = 2**64 - 1
+VOTES_PER_EPOCH_MAX: Final = 256
+"""Of one member: votes are kept, and counted, until their epoch ends."""
 SEAT_KEYS: Final = ("consensus", "log", "cosign", "peer")
 """Keys that a validator's node needs to take part: who replaces one of them has its seat changed."""
 

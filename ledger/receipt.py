@@ -56,6 +56,8 @@ class Reason(IntEnum):
     """A member above the 512th."""
     TOO_MANY_SEATS = 27
     """The deciding vote for a change that would make it more than f seats changed in this epoch."""
+    TOO_MANY_VOTES = 28
+    """One more than a member has in an epoch."""
 
 
 _DUPLICATES: Final = {
@@ -80,6 +82,7 @@ _REFUSALS: Final = {
     Reason.COMMITTEE_TOO_SMALL: ("change.member", "fewer", "a committee of at least 4 after the removal"),
     Reason.COMMITTEE_FULL: ("change.member.validator", "one more", "a committee of at most 128 after the admission"),
     Reason.CONSORTIUM_FULL: ("change.member", "one more", "at most 512 members after the admission"),
+    Reason.TOO_MANY_VOTES: ("protected.issuer", "one more", "at most 256 votes of a member in one epoch"),
     Reason.TOO_MANY_SEATS: ("change", "one more", "at most f seats changed in one epoch: vote again in the next"),
 }
 """Field, what stood there, and what would have been right."""

@@ -104,6 +104,11 @@ def voters_for(view: View, proposal: Digest) -> frozenset[str]:
     return frozenset(voters)
 
 
+def votes_by(view: View, voter: str) -> int:
+    """How many votes of a member are on record in the current epoch. Bounded as `ledger.governance` bounds them."""
+    return sum(vote.voter == voter for vote in votes(view))
+
+
 def votes(view: View) -> tuple[CountedVote, ...]:
     """All votes of the current epoch, by proposal and voter."""
     if view.tables.votes is None:

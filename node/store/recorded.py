@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consensus.types import Digest
 from ledger.roster import Roster
-from node.store.epochs import voters_for
+from node.store.epochs import voters_for, votes_by
 from node.store.index import RecentKeys
 from node.store.records import KeyKind, row_key
 from node.store.view import View, catalogue_key, client_ref_key
@@ -32,6 +32,9 @@ class Recorded:
 
     def voters_for(self, proposal: Digest) -> frozenset[str]:
         return voters_for(self._view, proposal)
+
+    def votes_by(self, voter: str) -> int:
+        return votes_by(self._view, voter)
 
     def index_of_statement(self, digest: Digest) -> int | None:
         key = row_key(KeyKind.STATEMENT, digest)

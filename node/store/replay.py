@@ -218,6 +218,9 @@ class _Earlier:
     def voters_for(self, proposal: Digest) -> frozenset[str]:
         return self._epochs.voters_for(proposal)
 
+    def votes_by(self, voter: str) -> int:
+        return self._epochs.votes_by(voter)
+
     def index_of_statement(self, digest: Digest) -> int | None:
         runs = self._recent.may_hold(row_key(KeyKind.STATEMENT, digest))
         return self._earlier(self._view.index_of_statement(digest, runs=runs))

@@ -42,6 +42,9 @@ class ReplayedEpochs:
     def voters_for(self, proposal: Digest) -> frozenset[str]:
         return frozenset(stored[32:].decode() for stored in self._votes if stored[:32] == proposal)
 
+    def votes_by(self, voter: str) -> int:
+        return sum(stored[32:].decode() == voter for stored in self._votes)
+
     def applied(self, block: Block, applied: Applied, size: int) -> None:
         """A block was replayed: counts its votes, and begins the next epoch where it ends this one.
 

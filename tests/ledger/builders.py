@@ -129,6 +129,12 @@ class MemoryView:
             s.issuer for s in self.statements if isinstance(s.content, Change) and proposal_id(s.content) == proposal
         )
 
+    def votes_by(self, voter: str) -> int:
+        epoch = self.roster.epoch
+        return sum(
+            s.issuer == voter and isinstance(s.content, Change) and s.content.epoch == epoch for s in self.statements
+        )
+
     def _find(self, *matches: bool) -> int | None:
         return next((index for index, match in enumerate(matches) if match), None)
 

@@ -148,6 +148,23 @@ def test_one_more_vote_for_what_has_passed_is_refused() -> None:
     assert applied.passed == (proposal_id(policy()),)
 
 
+def test_a_member_has_so_many_votes_in_an_epoch_and_no_more() -> None:
+    view = MemoryView(ROSTER)
+    first = run(view, *(vote(policy(1_000 + i), "court") for i in range(200)))
+    assert len(first.votes) == 200
+    more = run(view, *(vote(policy(2_000 + i), "court") for i in range(60)), *votes(policy(), "label"))
+    assert shown(more)[55:] == ["leaf 255", *["TOO_MANY_VOTES"] * 4, "leaf 256"]
+    overlay = Overlay(MemoryView(ROSTER))
+    for part in range(3):
+        block = [vote(policy(1_000 + 100 * part + i), "court") for i in range(100)]
+        applied = apply_block(overlay, 7 + part, TIME, [(P, block)], {})
+        overlay.extend(applied)
+    assert len(applied.votes) == 56
+    run(view, *votes(policy(), *SEATS[2:6]))
+    assert view.roster.epoch == 1
+    assert shown(run(view, vote(policy(300, epoch=1), "court"))) == ["leaf 261"], "in the next epoch it votes again"
+
+
 def test_a_refused_vote_uses_nothing_up() -> None:
     """Its client reference is free, it is no duplicate of itself, and it counts when it may."""
     view = MemoryView(ROSTER)

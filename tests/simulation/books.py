@@ -48,6 +48,9 @@ class Books:
     def voters_for(self, proposal: Digest) -> frozenset[str]:
         return self._voters.get(proposal, frozenset())
 
+    def votes_by(self, voter: str) -> int:
+        return sum(voter in voters for voters in self._voters.values())
+
     def index_of_statement(self, digest: Digest) -> int | None:
         return self._by_digest.get(digest)
 
