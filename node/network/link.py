@@ -43,6 +43,8 @@ class Link:
         self.connection = connection
         self._tally = tally
         self._ready = ready
+        self.was_ready = False
+        """Whether all streams have been open at once."""
         self._lost = lost
         self._outboxes = {
             cls: Outbox(frames_max=OUTBOX_FRAMES_MAX, bytes_max=OUTBOX_BYTES_MAX[cls]) for cls in DIRECT_CLASSES
@@ -76,7 +78,8 @@ class Link:
             try:
                 stream = await self.connection.open_stream(protocol_of(cls))
             except StreamBroken as error:
-                logger.info("%s stream to %s: %s", cls.value, self.member_id, error.reason)
+                level = logging.INFO if self.was_ready else logging.DEBUG
+                logger.log(level, "%s stream to %s: %s", cls.value, self.member_id, error.reason)
             else:
                 outbox.open()
                 if self.is_ready:

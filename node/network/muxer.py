@@ -264,6 +264,8 @@ class BoundedYamux(Yamux):
         try:
             await super().start()
         except Exception:  # the library's tasks raise what their author did not foresee
+            if self.aborted:
+                return  # it was closed under them
             self._settings.tally.handler_errors += 1
             logger.warning("connection of %s failed", self.peer_id, exc_info=True)
             await self.abort()

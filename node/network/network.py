@@ -239,12 +239,13 @@ class Network:
         self._nursery.start_soon(self._farewells.say, connection)
 
     async def _serve(self, link: Link) -> None:
-        logger.info("connected to %s (%s)", link.member_id, "dialled" if link.connection.outbound else "accepted")
         await link.run()
         if self._links.get(link.member_id) is link:
             del self._links[link.member_id]
             self._presence_of(link.member_id).went()
-            logger.info("disconnected from %s", link.member_id)
+            # Who is refused again and again, having been removed there, must not fill the disk with it.
+            level = logging.INFO if link.was_ready else logging.DEBUG
+            logger.log(level, "disconnected from %s", link.member_id)
 
     def _presence_of(self, member_id: str) -> Presence:
         return self._presence.setdefault(member_id, Presence())
@@ -253,6 +254,10 @@ class Network:
         return connection.outbound == dials(self.peer_id, connection.peer_id)
 
     def _ready(self, member_id: str) -> None:
+        link = self._links.get(member_id)
+        if link is not None and not link.was_ready:
+            link.was_ready = True
+            logger.info("connected to %s (%s)", member_id, "dialled" if link.connection.outbound else "accepted")
         for callback in self._connect_callbacks:
             callback(member_id)
 
