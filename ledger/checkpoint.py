@@ -27,6 +27,7 @@ from ledger.note import (
     encode_base64,
     note_signature,
     parse_decimal,
+    verifier_key,
 )
 
 CHECKPOINT_BYTES_MAX: Final = 512
@@ -80,12 +81,12 @@ def parse_checkpoint(text: bytes) -> Checkpoint:
 
 def log_key(origin: str, public_key: bytes) -> VerifierKey:
     """A validator's log key: every validator's has the origin as its name."""
-    return VerifierKey(name=origin, type=SignatureType.ED25519, key=public_key)
+    return verifier_key(origin, SignatureType.ED25519, public_key)
 
 
 def cosigner_key(origin: str, member_id: str, public_key: bytes) -> VerifierKey:
     """A validator's cosign key, under the validator's own name."""
-    return VerifierKey(name=f"{origin}/{member_id}", type=SignatureType.COSIGNATURE, key=public_key)
+    return verifier_key(f"{origin}/{member_id}", SignatureType.COSIGNATURE, public_key)
 
 
 def log_signature(checkpoint: Checkpoint, *, public_key: bytes, sign: Sign) -> NoteSignature:

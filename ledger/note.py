@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from consensus.errors import InvalidSignature, MalformedMessage
@@ -28,6 +28,8 @@ PORTABLE_SIGNATURES_MAX: Final = 16
 """What every reader must accept (signed-note, "Format"); a note for strangers holds no more."""
 NAME_CHARACTERS_MAX: Final = 200
 _KEY_ID_BYTES: Final = 4
+VERIFIER_KEYS_KEPT: Final = 1024
+"""Two for each of 128 validators, and those of some epochs before."""
 _SIGNATURE_BYTES_MAX: Final = 8192
 """Signatures of other types stand in a note too: ML-DSA-44 takes 2,420 bytes."""
 _LINE_START: Final = "— "
@@ -103,6 +105,12 @@ class VerifierKey:
     def encode(self) -> str:
         """<key name>+hex(key ID)+base64(signature type || public key)."""
         return f"{self.name}+{self.key_id.hex()}+{encode_base64(bytes([self.type]) + self.key)}"
+
+
+@lru_cache(maxsize=VERIFIER_KEYS_KEPT)
+def verifier_key(name: str, kind: SignatureType, key: bytes) -> VerifierKey:
+    """The key, made and named once: a validator meets the same few with every checkpoint. Raises: MalformedMessage."""
+    return VerifierKey(name=name, type=kind, key=key)
 
 
 def parse_verifier_key(text: str) -> VerifierKey:
@@ -218,7 +226,7 @@ def parse_note(data: bytes) -> Note:
 
 def note_signature(text: bytes, *, name: str, public_key: bytes, sign: Sign) -> NoteSignature:
     """Sign a note's text with an Ed25519 key (type 0x01). text: with its final newline, as in `Note.text`."""
-    key = VerifierKey(name=name, type=SignatureType.ED25519, key=public_key)
+    key = verifier_key(name, SignatureType.ED25519, public_key)
     return NoteSignature(name=name, key_id=key.key_id, signature=sign(text))
 
 
