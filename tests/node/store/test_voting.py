@@ -209,3 +209,43 @@ def test_a_newer_schema_is_refused_and_may_be_opened_by_nobody_here(
     monkeypatch.setattr("node.store.voting.SCHEMA", 0)
     with pytest.raises(SchemaTooNew, match="schema 1"):
         VotingStore.open(path)
+
+
+# ---- epochs ----------------------------------------------------------------------------------------------------------
+
+
+def of_epoch(epoch: int, kind: VoteKind, view: int, block: Digest = A) -> Vote:
+    return Vote(kind=kind, epoch=Epoch(epoch), view=View(view), height=Height(view), block=block)
+
+
+def test_vote_of_the_next_epoch_may_have_the_view_of_an_old_one(path: Path) -> None:
+    """Old votes above the boundary helped to make it final; the new epoch counts its views from the boundary on."""
+    with VotingStore.open(path) as store:
+        old = (of_epoch(0, VoteKind.NOTARIZE, 7), of_epoch(0, VoteKind.FINALIZE, 7))
+        store.persist(Persist(votes=old, blocks=(block(7),), certificates=(certificate(old[0]),)))
+        store.begin_epoch(Epoch(1))
+        store.persist(Persist(votes=(of_epoch(1, VoteKind.NOTARIZE, 7, B),)))
+    with VotingStore.open(path) as store:
+        assert store.epoch == 1
+        restored = store.load(block(6), None, epoch=Epoch(1))
+        assert restored.votes == (of_epoch(1, VoteKind.NOTARIZE, 7, B),)
+        assert restored.blocks == restored.certificates == ()
+        assert restored.trusted
+        with pytest.raises(Equivocation):
+            store.persist(Persist(votes=(of_epoch(1, VoteKind.NOTARIZE, 7, A),)))
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_vote_of_another_epoch_than_the_current_is_never_written(store: VotingStore, epoch: int) -> None:
+    store.begin_epoch(Epoch(1))
+    with pytest.raises(Equivocation, match="beginning of epoch 1"):
+        store.persist(Persist(votes=(of_epoch(epoch, VoteKind.NOTARIZE, 9),)))
+    store.begin_epoch(Epoch(0))
+    assert store.epoch == 1, "it never goes back"
+
+
+def test_chain_older_than_the_voting_state_makes_that_untrusted(store: VotingStore) -> None:
+    """The chain store was put back to before the epoch's end: this node may have voted after it."""
+    store.begin_epoch(Epoch(1))
+    assert store.load(block(6), None, epoch=Epoch(1)).trusted
+    assert not store.load(block(6), None, epoch=Epoch(0)).trusted
