@@ -70,8 +70,8 @@ class Acquirer:
         self._throttled_until: dict[str, float] = {}
         self._unordered: dict[Digest, str] = {}
         """Pushed payloads by author; those that were ordered meanwhile leave when their author is at the limit."""
-        self._bodies: dict[str, trio.Lock] = {}
-        """By author: bodies of one payload at a time, so that no author can make this node hold many in memory."""
+        self._bodies: dict[str, trio.Semaphore] = {}
+        """By author: bodies of BODIES_AT_ONCE_MAX payloads, so that no author can make this node hold many in memory."""
         self._fetcher = Fetcher(network, reject)
         self._wanted: dict[Digest, tuple[str, ...]] = {}
         """Asked for since the last request was made, with their likely holders."""
@@ -216,7 +216,8 @@ class Acquirer:
             statements = await trio.to_thread.run_sync(check_statements, payload, self._roster_of(payload))
         if not catalogues(statements):
             return HeldPayload(payload=payload, statements=statements)
-        async with self._bodies.setdefault(author_of(payload, self._roster_of(payload)), trio.Lock()):
+        author = author_of(payload, self._roster_of(payload))
+        async with self._bodies.setdefault(author, trio.Semaphore(BODIES_AT_ONCE_MAX)):
             return await self.complete(payload, statements, holders)
 
     async def complete(

@@ -9,9 +9,7 @@ from trio.testing import MockClock
 
 from consensus.types import Digest
 from ledger.catalogue import CHUNK_BYTES, build_catalogue
-from node.acquire import (
-    answer_fetch,
-)
+from node.acquire import BODIES_AT_ONCE_MAX, answer_fetch
 from node.store.chain import ChainStore
 from node.wire import Fetch, encode_contents
 from tests.ledger.builders import make_catalogue, make_claim
@@ -105,7 +103,9 @@ async def test_body_that_is_not_what_was_signed_is_held_against_the_author(
     assert desk.held == []
 
 
-async def test_bodies_of_one_author_are_gathered_one_payload_at_a_time(desk: Desk, autojump_clock: MockClock) -> None:
+async def test_bodies_of_one_author_are_gathered_for_two_payloads_at_a_time(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
     built = [make_catalogue(2, first=10 * n) for n in range(4)]
     gathering, most = 0, 0
     inner = desk.acquirer.body
@@ -126,7 +126,7 @@ async def test_bodies_of_one_author_are_gathered_one_payload_at_a_time(desk: Des
         desk.acquirer.pushed(payload.encode(), LABEL)
     await desk.quiet()
     assert len(desk.held) == 4
-    assert most == 1
+    assert most == BODIES_AT_ONCE_MAX == 2
 
 
 # ---- answering -------------------------------------------------------------------------------------------------------
