@@ -23,6 +23,8 @@ from tests.fuzz.targets import CORPUS, TARGETS
 KEPT = Path(".stretto/fuzz")
 """Inputs that reached new code, so that the next run goes on from there."""
 MEMORY_MIB_MAX = 1024
+START_S_MAX = 300
+"""To import everything, instrumented, and to end: seconds, but not on a machine that does much else."""
 _DONE = re.compile(r"^stat::number_of_executed_units: *([0-9]+)", re.MULTILINE)
 _LAST = re.compile(r"^#([0-9]+)\t", re.MULTILINE)
 
@@ -43,7 +45,10 @@ def run_guided(name: str, seconds: int, seed: int) -> tuple[int, str]:
             f"-seed={seed}", f"-max_len={INPUT_BYTES_MAX}", "-timeout=10", f"-rss_limit_mb={MEMORY_MIB_MAX}",
             "-print_final_stats=1", f"-artifact_prefix={folder}/",
         ]  # fmt: skip
-        ended = subprocess.run(command, capture_output=True, timeout=seconds + 120, check=False)
+        try:
+            ended = subprocess.run(command, capture_output=True, timeout=seconds + START_S_MAX, check=False)
+        except subprocess.TimeoutExpired:
+            return 0, f"it did not end within {seconds + START_S_MAX} s: it hangs, or this machine is too busy"
         said = (ended.stdout + ended.stderr).decode(errors="replace")
         counts = _DONE.findall(said) or _LAST.findall(said) or ["0"]
         finds = [keep(name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]
