@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 FETCHES_MAX = 512
 """Payloads fetched at once: two blocks full. The engine asks again for what is dropped here."""
+BODIES_AT_ONCE_MAX = 2
+"""Payloads of one author whose catalogues' bodies are gathered at once: one is fetched while the other is checked."""
 IN_PROGRESS_PER_AUTHOR_MAX = 32
 """Payloads of one member being verified or fetched at once; more are dropped and fetched later if they are proposed."""
 UNORDERED_PER_AUTHOR_MAX = 64
@@ -71,7 +73,7 @@ class Acquirer:
         self._unordered: dict[Digest, str] = {}
         """Pushed payloads by author; those that were ordered meanwhile leave when their author is at the limit."""
         self._bodies: dict[str, trio.Semaphore] = {}
-        """By author: bodies of BODIES_AT_ONCE_MAX payloads, so that no author can make this node hold many in memory."""
+        """By author: bodies of few payloads at a time, so that no author can make this node hold many in memory."""
         self._fetcher = Fetcher(network, reject)
         self._wanted: dict[Digest, tuple[str, ...]] = {}
         """Asked for since the last request was made, with their likely holders."""
