@@ -148,6 +148,38 @@ def follower_frozen_long(scene: Scene) -> Seen:
     return _frozen(scene, scene.others(scene.field.leader())[0], 20.0)
 
 
+def too_many_frozen(scene: Scene) -> Seen:
+    """So many at once that no quorum is left: nothing may become final until they are back, and then everything does."""
+    victims = scene.others(scene.field.leader())[: scene.tolerated + 1]
+    for victim in victims:
+        scene.field[victim].send_signal(signal.SIGSTOP)
+    begun = time.monotonic()
+    time.sleep(8.0)
+    if scene.load.since(begun + 1.5):
+        raise Expectation(f"statements were acknowledged while {', '.join(victims)} stood still")
+    for victim in victims:
+        scene.field[victim].send_signal(signal.SIGCONT)
+    back = scene.load.until_more(5, 30, to=victims)
+    return Seen(
+        what=f"SIGSTOP of {' and '.join(victims)} for 8 s: nothing final; they record {back:.1f} s after SIGCONT"
+    )
+
+
+def f_frozen(scene: Scene) -> Seen:
+    leader = scene.field.leader()
+    victims = (leader, *scene.others(leader))[: scene.tolerated]
+
+    def freeze() -> None:
+        for victim in victims:
+            scene.field[victim].send_signal(signal.SIGSTOP)
+
+    gap = gap_of(scene, freeze, 8.0)
+    for victim in victims:
+        scene.field[victim].send_signal(signal.SIGCONT)
+    back = scene.load.until_more(5, 30, to=victims)
+    return Seen(what=f"SIGSTOP of {' and '.join(victims)} for 8 s; they record {back:.1f} s after SIGCONT", gap_s=gap)
+
+
 # ---- partitions ------------------------------------------------------------------------------------------------------
 
 
@@ -362,6 +394,7 @@ FAULTS: dict[str, tuple[int, bool, Callable[[Scene], Seen]]] = {
     "4-leader-killed-20-times": (4, False, leader_killed_often),
     "4-leader-frozen": (4, False, leader_frozen),
     "4-follower-frozen-long": (4, False, follower_frozen_long),
+    "4-too-many-frozen": (4, False, too_many_frozen),
     "4-all-killed": (4, False, all_killed),
     "4-all-restarted": (4, False, all_restarted),
     "4-data-lost": (4, False, data_lost),
@@ -376,6 +409,7 @@ FAULTS: dict[str, tuple[int, bool, Callable[[Scene], Seen]]] = {
     "4-flapping-wires": (4, True, flapping_wires),
     "7-leader-killed": (7, True, leader_killed),
     "7-f-killed": (7, True, f_killed),
+    "7-f-frozen": (7, True, f_frozen),
     "7-f-cut-off": (7, True, f_cut_off),
     "7-halves-cut": (7, True, halves_cut),
     "7-all-killed": (7, True, all_killed),
