@@ -149,7 +149,7 @@ def follower_frozen_long(scene: Scene) -> Seen:
 
 
 def too_many_frozen(scene: Scene) -> Seen:
-    """So many at once that no quorum is left: nothing may become final until they are back, and then everything does."""
+    """So many at once that no quorum is left: nothing may become final until they are back, and then it does."""
     victims = scene.others(scene.field.leader())[: scene.tolerated + 1]
     for victim in victims:
         scene.field[victim].send_signal(signal.SIGSTOP)
