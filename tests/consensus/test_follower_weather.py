@@ -12,7 +12,7 @@ from consensus.follower import RANGES_MAX
 from consensus.messages import BLOCKS_MAX, Chain, ChainRequest
 from consensus.types import Block
 from consensus.window import WINDOW_BLOCKS_MAX
-from tests.consensus.test_follower import DELTA, NEW, Bench, chain, chain_of
+from tests.consensus.follower_bench import DELTA, NEW, FollowerBench, chain, chain_of
 from tests.consensus.toys import child, committee_of, finalization
 
 COMMITTEE = committee_of(4)
@@ -27,7 +27,7 @@ class Field:
         self.blocks = blocks
         self.vice = vice
         self.villain = rng.randrange(4)
-        self.bench = Bench(commits_max=rng.choice((None, 1, 3)))  # type: ignore[arg-type]
+        self.bench = FollowerBench(commits_max=rng.choice((None, 1, 3)))  # type: ignore[arg-type]
         self.post: list[tuple[int, Chain]] = []
         self.committed: list[Block] = []
 
