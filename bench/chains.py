@@ -22,9 +22,10 @@ from consensus.types import (
     Vote,
     VoteKind,
 )
-from ledger.catalogue import build_catalogue, check_claims
+from ledger.catalogue import build_catalogue
 from ledger.checkpoint import Checkpoint, checkpoint_note, cosignature, log_signature
 from ledger.claim import Claim, Media, Party, PartyRole, ProprietaryId, Subject
+from ledger.claim_check import check_claims
 from ledger.genesis import Genesis
 from ledger.identifiers import ISRC
 from ledger.payload import build_payload
