@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 BUILD_INPUTS := pyproject.toml hatch_build.py $(wildcard protos/*.proto)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SEEDS ?= 500
+NIGHTLY_SEEDS ?= 20000
 SECONDS_TO_FUZZ := $(if $(filter command% env%,$(origin SECONDS)),$(SECONDS),3600)
 
-.PHONY: help demo test check format bench sim mutants model e2e fuzz interop image setup setup-dev lock clean
+.PHONY: help demo test check format bench sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean
 
 help:  ## Shows this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,8 +36,11 @@ format: setup-dev  ## Formats the code
 bench: setup-dev  ## Measures what the README says; writes bench/out/
 	@$(BIN)/python -m bench.run
 
-sim: setup-dev  ## Deterministic simulation of consensus; SEEDS=N
+sim: setup-dev  ## Deterministic simulation of whole nodes; SEEDS=N
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS)
+
+nightly: setup-dev  ## Many thousands of seeds, other ones each night; report in .stretto/nightly
+	@$(BIN)/python -m tests.simulation.nightly --seeds $(NIGHTLY_SEEDS)
 
 setup: $(VENV)/.runtime
 setup-dev: $(VENV)/.dev
@@ -59,7 +63,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock scripts/system-packages
 	$(PIP) install --require-hashes -r requirements-dev.lock
 	touch $@
 
-mutants: setup-dev  ## Breaks each safety check of consensus; the simulation must notice
+mutants: setup-dev  ## Breaks each rule of nodes, one at a time; the simulation must notice
 	@$(BIN)/python -m tests.simulation.mutants
 
 model: setup-dev  ## Searches the model of the voting rules with Spin (apt-get install spin)

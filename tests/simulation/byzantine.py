@@ -87,11 +87,22 @@ class Appetite:
 CRIMES = tuple(field.name for field in fields(Appetite))
 
 
+AGAINST_AGREEMENT = ("double_vote", "nullify_and_finalize", "equivocate", "split", "stale_parent", "bogus_parent")
+SPARINGLY = {"withhold": (0.0, 0.0, 0.15, 0.35), "forge": (0.0, 0.1), "replay": (0.0, 0.1, 0.3), "flood": (0.0, 0.1)}
+"""What would drown the rest: a node that says nothing, or nothing but nonsense, does no other harm."""
+
+
 def appetite_of(rng: random.Random) -> Appetite:
-    """Some crimes now and then, some whenever there is occasion, some never."""
-    often = {name: rng.choice((0.0, 0.0, 0.3, 0.7, 1.0)) for name in CRIMES}
-    rarely = {name: rng.choice((0.0, 0.1)) for name in ("forge", "replay", "far_views", "flood")}
-    return Appetite(**(often | rarely))
+    """One crime alone, or those against agreement, or some of all: much at once gets in its own way."""
+    match rng.choice(("one", "agreement", "agreement", "all")):
+        case "one":
+            return Appetite(**{rng.choice(CRIMES): 1.0})
+        case "agreement":
+            return Appetite(**{name: rng.choice((0.0, 0.3, 0.7, 1.0)) for name in AGAINST_AGREEMENT})
+        case _:
+            often = {name: rng.choice((0.0, 0.0, 0.3, 1.0)) for name in CRIMES}
+            sparingly = {name: rng.choice(choices) for name, choices in SPARINGLY.items()}
+            return Appetite(**(often | sparingly))
 
 
 class Byzantine:
@@ -295,6 +306,8 @@ class Byzantine:
                 self.send([sender], Certificates(certificates=tuple(chosen)))
             case BlockRequest() if self.blocks:
                 self.send([sender], BlockReply(block=self.random.choice(list(self.blocks.values()))))
+            case ChainRequest() if self.index is not None and self.may(self.appetite.forge):
+                self.send([sender], self._forger.false_chain(message.from_height))
             case ViewRequest() if known:
                 self.send([sender], ViewReply(nonce=message.nonce, highest=known[0]))
             case _:

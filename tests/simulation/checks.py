@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import get_args
 
 from consensus.certificates import check_certificate
 from consensus.events import Commit, Misbehaviour, Rejected
-from consensus.types import ZERO_DIGEST, Block, Digest, Epoch, VerifySignature, Vote, VoteKind, genesis_block
+from consensus.types import ZERO_DIGEST, Block, Digest, Epoch, PublicKey, VerifySignature, Vote, VoteKind, genesis_block
 from ledger.apply import Applied
+from ledger.governance import Admit, Change, Remove, RotateKey, SetPolicy, proposal_id
+from ledger.member import Member
 from tests.simulation.disk import Disk
 from tests.simulation.terms import Term
+
+CHANGES = get_args(Change)
+
+
+def _about(change: Change) -> str:
+    """Member id a change is about; none where it is about the parameters."""
+    match change:
+        case Admit():
+            return change.member.id
+        case Remove() | RotateKey():
+            return change.member_id
+        case SetPolicy():
+            return ""
+
+
+def _seat(member: Member | None) -> PublicKey | None:
+    """The consensus key of who has a seat."""
+    return member.keys.consensus if member is not None and member.validator else None
 
 
 class Violation(AssertionError):
@@ -31,6 +52,10 @@ class Checks:
         self._roots: dict[int, Digest] = {}
         self.submitted: set[Digest] = set()
         """Payloads that anybody, honest or not, gave out with good form, signatures and bodies."""
+        self.latest_clock_ms: Callable[[], int] | None = None
+        """The clock that is furthest ahead, of all validators; nobody's block may be much later."""
+        self._ballots: dict[Digest, tuple[Change, set[str]]] = {}
+        """Governance votes on the log, by proposal."""
         self.legitimate: dict[Digest, tuple[bytes, ...]] = {}
         """Statements that may stand on the log, each with its claims. Others are on it by a fault."""
 
@@ -98,6 +123,10 @@ class Checks:
             raise Violation(f"node {node} committed payloads at height {block.height}, after a change had passed")
         if block.timestamp_ms <= parent.timestamp_ms:
             raise Violation(f"block time went back at height {block.height}")
+        if self.latest_clock_ms is not None:
+            latest = self.latest_clock_ms() + disk.term.committee.parameters.precision_ms
+            if block.timestamp_ms > max(latest, parent.timestamp_ms + 1):
+                raise Violation(f"block time at height {block.height} is ahead of every clock")
         for digest in block.payloads:
             if digest not in disk.payloads:
                 raise Violation(f"node {node} committed height {block.height} without its payloads")
@@ -123,11 +152,42 @@ class Checks:
         height = commit.blocks[-1].height
         if self._roots.setdefault(height, root) != root:
             raise Violation(f"node {node} has another log than others at height {height}, {books.size} leaves")
+        self._count_ballots(applied)
         if commit.ends_epoch:
+            self._check_handover(node, disk)
             self.starts.setdefault(disk.term.epoch, commit.blocks[-1])
             term = self.terms.setdefault(disk.term.epoch, disk.term)
             if term != disk.term:
                 raise Violation(f"node {node} has another roster in epoch {term.epoch} than others")
+
+    def _count_ballots(self, applied: Sequence[Applied]) -> None:
+        for entry in (entry for block in applied for entry in block.entries):
+            change = entry.statement.content
+            if isinstance(change, CHANGES):
+                _, voters = self._ballots.setdefault(proposal_id(change), (change, set()))
+                voters.add(entry.statement.issuer)
+
+    def _check_handover(self, node: int, disk: Disk) -> None:
+        """A new roster is what the old one becomes by the changes that a quorum of its validators signed, at most f."""
+        new = disk.term.roster
+        old = None if new is None else self.terms[Epoch(new.epoch - 1)].roster
+        if old is None or new is None:
+            raise Violation(f"node {node} goes on in an epoch that nothing leads to")
+        seats = {member.id for member in old.validator_members()}
+        passed = [
+            change
+            for change, voters in self._ballots.values()
+            if change.epoch == old.epoch and len(voters & seats) >= old.committee().quorum
+        ]
+        if not passed:
+            raise Violation(f"node {node} ended epoch {old.epoch} though no change had a quorum of votes")
+        before, after = {m.id: m for m in old.members}, {m.id: m for m in new.members}
+        touched = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        if not touched <= {_about(change) for change in passed}:
+            raise Violation(f"node {node} has another roster in epoch {new.epoch} than what was voted for: {touched}")
+        changed = [name for name in touched if _seat(before.get(name)) != _seat(after.get(name))]
+        if len(changed) > old.committee().faults_max:
+            raise Violation(f"{len(changed)} seats changed at the end of epoch {old.epoch}: {changed}")
 
     # ---- what is said of others --------------------------------------------------------------------------------------
 

@@ -34,8 +34,10 @@ from consensus.types import (
     VoteKind,
     nullify,
 )
+from ledger.governance import SetPolicy
 from tests.simulation import consortium as founding
 from tests.simulation.consortium import Parcel
+from tests.simulation.politics import vote_statement
 
 if TYPE_CHECKING:
     from tests.simulation.byzantine import Byzantine
@@ -117,8 +119,18 @@ class Forger:
 
     def _bad_statement(self, number: int) -> Parcel:
         good = founding.claim(self._size, 500 + number)
-        bad = self._random.choice((founding.forged_claim(self._size, number), founding.foreign_claim(number)))
+        bad = self._random.choice((
+            founding.forged_claim(self._size, number), founding.foreign_claim(number), self._vote_without_seat(),
+        ))  # fmt: skip
         return self._cut(number, self._random.choice(([bad], [good, bad])))
+
+    def _vote_without_seat(self) -> bytes:
+        """A vote on a member by one who has none."""
+        roster = self._byzantine.term.roster
+        assert roster is not None, "a consortium has a roster"
+        change = SetPolicy(epoch=roster.epoch, parameters=replace(roster.parameters, delta_ms=77))
+        voter = next((member.id for member in roster.members if not member.validator), founding.ISSUER)
+        return vote_statement(change, voter, roster.consortium)
 
     def _hidden_body(self, number: int) -> Parcel:
         """Good in itself: who gets the body may vote for it."""
@@ -209,6 +221,19 @@ class Forger:
             )
             for i, key in enumerate(committee.validators[: committee.quorum])
         ])  # fmt: skip
+
+    def false_chain(self, height: Height) -> Chain:
+        """Blocks that nobody agreed to, from the right place on, with a finalization that one key made."""
+        nodes = [node for node in self._world.nodes.values() if node.disk.head.height >= height - 1 > 0]
+        on = nodes[0].disk.chain[height - 1] if nodes else self._byzantine.start
+        block = Block(
+            consortium=on.consortium, epoch=self._byzantine.term.epoch,
+            view=View(max(on.view + 1, self._byzantine.top)), height=Height(on.height + 1),
+            parent_view=on.view, parent=on.digest, timestamp_ms=on.timestamp_ms + 1,
+            proposer=ValidatorIndex(0), payloads=(),
+        )  # fmt: skip
+        vote = Vote(kind=VoteKind.FINALIZE, epoch=block.epoch, view=block.view, height=block.height, block=block.digest)
+        return Chain(blocks=(block,), finalization=self._forged(vote))
 
     def _forgery(self) -> Message | None:
         vote = self._any_vote()

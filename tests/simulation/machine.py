@@ -41,6 +41,7 @@ from tests.simulation.consortium import Parcel
 from tests.simulation.disk import Disk, next_roster
 from tests.simulation.judge import bodies_of, is_ending
 from tests.simulation.terms import Term
+from tests.simulation.witness import watch
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -164,9 +165,14 @@ class Machine:
             if not self._lives(life):
                 return
         self.world.trace.event(self.world.now_ms, self.number, event)
+        expected = None
+        if isinstance(event, Received) and isinstance(self.engine, Engine):
+            expected = watch(self.number, self.engine, event, self.world.verify)
         self._step(event)
         if not self._lives(life):
             return
+        if expected is not None:
+            expected()
         self._note_trust()
         self._events += 1
         if self._events % BOUNDS_EVERY == 0 and isinstance(self.engine, Engine):
@@ -400,6 +406,8 @@ class Machine:
         assert self.engine is not None, "a dead node ends no epoch"
         if not self.engine.ended:
             raise Violation(f"node {self.number} committed a boundary, and its engine goes on")
+        if self.engine.clears_doubt:
+            self.disk.trusted = True
         self.life += 1
         life = self.life
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 from consensus.types import VALIDATORS_MIN, Digest
-from ledger.governance import Admit, Change, Remove, RotateKey, Scope, SetPolicy
+from ledger.governance import Admit, Change, Remove, RotateKey, Scope, SetPolicy, proposal_id
 from ledger.statement import sign_statement
 from tests.ledger.builders import public_key
 from tests.simulation.consortium import EPOCHS_MAX, ISSUER, machine_of, member_id, secret
@@ -17,21 +17,16 @@ VOTE_WITHIN_MS = 120
 
 
 @cache
-def vote_statement(change: Change, voter: str, consortium: Digest) -> bytes:
-    """A member's vote for a change."""
+def vote_statement(change: Change, voter: str, consortium: Digest, number: int = 1) -> bytes:
+    """A member's vote for a change. number: its first, or a later one for the same, which counts no more."""
     return sign_statement(
         change,
-        client_ref=f"vote {change.epoch} {hash_name(change)} {voter}",
+        client_ref=f"vote {number} for {proposal_id(change).hex()[:16]}",
         issuer=voter,
         public_key=public_key(voter, "statement"),
         consortium=consortium,
         sign=secret(voter, "statement").sign,
     )
-
-
-def hash_name(change: Change) -> str:
-    """A short name, so that no member uses a reference twice."""
-    return change.describe()[:40]
 
 
 class Politics:
@@ -56,8 +51,21 @@ class Politics:
                 self._vote(number, change)
         return True
 
-    def _vote(self, number: int, change: Change) -> None:
-        statement = vote_statement(change, member_id(number), self._world.committee.consortium)
+    def propose_in_vain(self) -> None:
+        """Some sign for a change, one vote less than it takes, and some of them again and again: it must not pass."""
+        term, world = self._world.checks.top_term, self._world
+        changes = self._changes(term)
+        voters = [number for number in term.seats if number in world.honest][: term.committee.quorum - 1]
+        if changes:
+            change = world.random.choice(changes)
+            self.proposed.append(change)
+            world.trace.note(world.now_ms, -1, f"proposed in vain in epoch {term.epoch}: {change.describe()}")
+            for number in voters:
+                for time in range(1, world.random.choice((1, 3)) + 1):
+                    self._vote(number, change, time)
+
+    def _vote(self, number: int, change: Change, time: int = 1) -> None:
+        statement = vote_statement(change, member_id(number), self._world.committee.consortium, time)
         self._world.allow(statement)
         delay_ms = self._world.random.randint(0, VOTE_WITHIN_MS)
         node = self._world.nodes[number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consensus.engine import Engine
 from consensus.types import Digest
@@ -19,7 +19,7 @@ from tests.simulation.recorder import Recorder
 from tests.simulation.trace import Trace
 from tests.simulation.world import Weather, World
 
-TROUBLE_MS = 2500
+TROUBLE_MS = 1800
 HEAL_MS = 30_000
 HEAL_VIEWS_PER_VALIDATOR = 6
 QUIET_MS = 5_000
@@ -112,6 +112,33 @@ def scenario_of(seed: int) -> Scenario:
     )
 
 
+def focused(seed: int, focus: str) -> Scenario:
+    """The seed's scenario, turned to what `focus` names."""
+    scenario = scenario_of(seed)
+    rng = random.Random(f"focus {seed}")
+    match focus:
+        case "":
+            return scenario
+        case "byzantine":
+            return _with_faulty(replace(scenario, kind="byzantine"), rng)
+        case "membership":
+            return replace(scenario, changes=4)
+        case "rollback":
+            rough = replace(scenario.weather, crash=0.02, rollback=0.7, down_ms=rng.choice(((0, 3), (1, 60))))
+            return replace(scenario, kind="rollback", faulty=frozenset(), weather=rough)
+        case "n is not 3f + 1":
+            return _with_faulty(replace(scenario, kind="byzantine", size=rng.choice((5, 6, 8))), rng)
+        case "cramped":
+            return replace(scenario, is_cramped=True)
+        case _:
+            raise ValueError(f"no such focus: {focus}")
+
+
+def _with_faulty(scenario: Scenario, rng: random.Random) -> Scenario:
+    faulty = frozenset(rng.sample(range(scenario.size), (scenario.size - 1) // 3))
+    return replace(scenario, faulty=faulty, weather=replace(scenario.weather, rollback=0.0))
+
+
 def run_scenario(
     seed: int,
     *,
@@ -171,6 +198,8 @@ class Run:
         world.weather = scenario.weather
         for node in world.nodes.values():
             node.skew_ms = world.random.randint(-scenario.skew_ms, scenario.skew_ms)
+        skew_ms = max(node.skew_ms for node in world.nodes.values())
+        world.checks.latest_clock_ms = lambda: world.wall_ms + skew_ms
         for number in sorted(scenario.faulty):
             if scenario.kind == "byzantine":
                 Byzantine(world, number, self._appetite or appetite_of(world.random))
@@ -189,10 +218,11 @@ class Run:
 
     def _trouble(self) -> None:
         scenario, world, rng = self.scenario, self.world, self.world.random
-        for _ in range(rng.randint(3, 20)):
+        for _ in range(rng.randint(3, 14)):
             world.at(rng.randint(0, TROUBLE_MS), self.clients.submit_any)
         for _ in range(scenario.changes):
-            world.at(rng.randint(0, TROUBLE_MS), self.politics.propose)
+            vote = self.politics.propose if rng.random() < 0.75 else self.politics.propose_in_vain
+            world.at(rng.randint(0, TROUBLE_MS), vote)
         if scenario.kind == "undetected":
             for _ in range(6):
                 world.at(rng.randint(0, TROUBLE_MS), lambda: world.back_up(sorted(scenario.faulty)))
@@ -238,7 +268,7 @@ class Run:
         took = world.top_view() - view
         if took > HEAL_VIEWS_PER_VALIDATOR * scenario.size:
             raise Violation(f"progress after healing took {took} views")
-        if scenario.changes:
+        if scenario.changes and scenario.seed % 2:
             self._change_once_more()
         self._check_caught_up()
         self._check_removed()
