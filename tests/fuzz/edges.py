@@ -37,10 +37,13 @@ from node.network.requests import SyncKind, encode_sync, parse_sync
 from node.network.values import FRAME_BYTES_MAX, StreamClass
 from node.rpc.calls import decode
 from node.rpc.errors import MalformedRequest
+from node.sync_chain import read_chains
+from node.sync_pin import PinUnusable, read_pin
 from protos import stretto_pb2 as pb
 from tests.catalog import audio_files
 from tests.consensus import toys
 from tests.fuzz.target import Target, canonical, holds, stable
+from tests.ledger import test_policy
 from tests.ledger.builders import make_catalogue, make_consortium
 from tests.ledger.keys import TestKey
 from tests.node.test_config import GOOD, PEERS
@@ -92,6 +95,15 @@ def _messages() -> tuple[wire.NodeMessage, ...]:
 
 def _frames() -> list[bytes]:
     return [wire.encode(message) for message in _messages()]
+
+
+def _chains() -> list[bytes]:
+    chains = [wire.encode(message) for message in _messages() if isinstance(message, Chain)]
+    return [
+        wire.encode_contents(tuple(chains)),
+        wire.encode_contents((*chains, *chains)),
+        wire.encode_contents((None,)),
+    ]
 
 
 def _fetches() -> list[bytes]:
@@ -316,6 +328,12 @@ def _config(data: bytes) -> object:
     return load_config(path)
 
 
+def _pin(data: bytes) -> object:
+    path = Path(_folder().name) / "pin"
+    path.write_bytes(data)
+    return read_pin(path, test_policy.CHECKPOINT.origin)
+
+
 def _identifier(data: bytes) -> object:
     scheme = (ISRC, ISWC, UPC, GRID)[(data[0] if data else 0) % 4]
     found = scheme.parse(data[1:].decode("utf-8", "surrogateescape"), "field")
@@ -353,6 +371,19 @@ EDGES = (
         run=stable(wire.decode_fetch, lambda value: wire.encode_fetch(cast(Any, value))),
         seeds=_fetches,
         errors=_MESSAGE,
+    ),
+    Target(
+        name="contents",
+        run=stable(lambda data: wire.decode_contents(data, None), lambda value: wire.encode_contents(cast(Any, value))),
+        seeds=lambda: [wire.encode_contents((b"one", None, b"x" * 300))],
+        errors=_MESSAGE,
+    ),
+    Target(name="sync-chains", run=read_chains, seeds=_chains, errors=_MESSAGE),
+    Target(
+        name="pin",
+        run=_pin,
+        seeds=lambda: [test_policy.note_by("court", "label", "society").encode()],
+        errors=(PinUnusable,),
     ),
     Target(
         name="sync-frame",

@@ -20,6 +20,7 @@ from ledger.errors import (
     MalformedClaim,
     MalformedGenesis,
     MalformedGovernance,
+    MalformedMember,
     MalformedRoster,
     MalformedStatement,
 )
@@ -27,6 +28,7 @@ from ledger.evidence import Verdict, verify_bundle
 from ledger.evidence_archive import encode_archive, parse_archive
 from ledger.evidence_manifest import parse_manifest
 from ledger.evidence_parts import parse_inclusion_proof
+from ledger.member_record import encode_member_record, parse_member_record
 from ledger.receipt import Outcome, Reason, Receipt
 from ledger.roster import parse_roster
 from ledger.statement import parse_statement
@@ -363,6 +365,14 @@ FORMATS = (
         errors=(misbehaviour.MalformedMisbehaviour,),
     ),
     Target(name="genesis", run=_genesis, seeds=lambda: [make_consortium().genesis.raw], errors=(MalformedGenesis,)),
+    Target(
+        name="member-record",
+        run=stable(
+            lambda data: parse_member_record(data, validator=True), lambda value: encode_member_record(cast(Any, value))
+        ),
+        seeds=lambda: [encode_member_record(ROSTERS[0].members[0])],
+        errors=(MalformedMember,),
+    ),
     Target(
         name="roster", run=own(parse_roster), seeds=lambda: [r.encode() for r in ROSTERS], errors=(MalformedRoster,)
     ),
