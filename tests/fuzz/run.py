@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -46,12 +47,16 @@ def run_guided(name: str, seconds: int, seed: int) -> tuple[int, str]:
             "-print_final_stats=1", f"-artifact_prefix={folder}/",
         ]  # fmt: skip
         try:
-            ended = subprocess.run(command, capture_output=True, timeout=seconds + START_S_MAX, check=False)
+            # libFuzzer ends without tidying up: what a target puts on disk goes with this folder.
+            ended = subprocess.run(
+                command, capture_output=True, timeout=seconds + START_S_MAX, check=False,
+                env={**os.environ, "TMPDIR": folder},
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             return 0, f"it did not end within {seconds + START_S_MAX} s: it hangs, or this machine is too busy"
         said = (ended.stdout + ended.stderr).decode(errors="replace")
         counts = _DONE.findall(said) or _LAST.findall(said) or ["0"]
-        finds = [keep(name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]
+        finds = [keep(name, path.read_bytes()) for path in sorted(Path(folder).iterdir()) if path.is_file()]
     if ended.returncode == 0:
         return int(counts[-1]), ""
     lines = "\n    ".join(line for line in said.splitlines() if not line.startswith(("#", "INFO", "stat::")))
