@@ -16,7 +16,7 @@ from typing import Any
 HERE = Path(__file__).parent
 PACKAGES = Path(".stretto") / "interop"
 NODE_MAJOR_MIN = 20
-INSTALL_S = 240
+INSTALL_S = 120
 
 
 class Unavailable(Exception):
