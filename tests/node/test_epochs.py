@@ -102,6 +102,15 @@ def test_epoch_ends_with_the_deciding_vote_and_the_next_goes_on_without_a_restar
     check(town)
 
 
+def test_payload_of_an_earlier_epoch_is_neither_held_nor_fetched_when_a_leader_orders_it_again(town: Town) -> None:
+    record(town, 1)
+    court = town["court"]
+    (digest,) = court.store.head().block.payloads or court.store.blocks_from(1, 64).blocks[0].payloads  # type: ignore[union-attr]
+    assert court.loop.holdings.find([digest], Epoch(0)) == ([digest], [])
+    pass_change(town, policy())
+    assert court.loop.holdings.find([digest], Epoch(1)) == ([], [])
+
+
 def test_epochs_follow_each_other(town: Town) -> None:
     for epoch in range(3):
         pass_change(town, policy(epoch, 160 + epoch))
@@ -120,6 +129,10 @@ def test_statement_submitted_while_the_epoch_ends_is_cut_again_and_becomes_final
     payloads = court.store.pending_payloads()
     assert payloads, "it is in a payload of the old epoch"
     assert {court.store.payload_epoch(digest) for digest in payloads} == {0}
+    reach(town, 1, "court")
+    again = court.store.pending_payloads()
+    assert {court.store.payload_epoch(digest) for digest in again} == {1}, "what is accepted survives a power cut"
+    assert court.loop.mempool.holds(late[MEMBERS.index("court")].last.digest), "it is not cut a second time"
     town.run(lambda: all(results.last.ends for results in late), for_ms=60_000)
     assert [results.states[-1] for results in late] == [FINAL] * 4
     assert not any(court.store.has_payload(digest) for digest in payloads)
