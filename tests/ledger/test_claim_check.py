@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger import claim_check
-from ledger.claim import CLAIM_BYTES_MAX, Claim, claim_keys, parse_claim
+from ledger.cbor import encode
+from ledger.claim import CLAIM_BYTES_MAX, Claim, Exhibit, ExhibitKind, claim_keys, claim_value, parse_claim
 from ledger.claim_check import SAMPLE_CLAIMS, TEMPLATES_MAX, TRIED_MIN, BodyKeys, alone_keys, body_keys, check_claims
 from ledger.claim_template import SLOTS_MAX, Shape, Template
 from ledger.errors import InvalidIdentifier, MalformedClaim
@@ -103,6 +104,21 @@ def test_the_first_wrong_claim_is_named_though_a_later_one_is_parsed_first() -> 
 
 def test_a_claim_over_the_bound_is_refused_though_it_fits() -> None:
     claims = [make_claim(seed).encode() for seed in range(400)] + [bytes(CLAIM_BYTES_MAX + 1)]
+    assert together(claims) == one_by_one(claims)
+    assert not isinstance(together(claims), BodyKeys)
+
+
+def test_a_claim_over_the_bound_is_refused_though_all_its_parts_were_seen_in_others() -> None:
+    def claim(n: int, *long: int) -> bytes:
+        lines = ["y" * 500 if i in long else "x" for i in range(8)]
+        exhibits = tuple(Exhibit(kind=ExhibitKind.OTHER, sha256=bytes(32), cleanliness=line) for line in lines)
+        value = claim_value(replace(naked(n), exhibits=exhibits))
+        return encode(value)
+
+    claims = [claim(n, *((0, 1, 2, 3) if n % 2 else (4, 5, 6, 7))) for n in range(400)]
+    assert isinstance(together(claims), BodyKeys)
+    claims[301] = claim(301, *range(8))
+    assert len(claims[301]) > CLAIM_BYTES_MAX
     assert together(claims) == one_by_one(claims)
     assert not isinstance(together(claims), BodyKeys)
 

@@ -233,15 +233,18 @@ def test_a_text_that_may_not_stand_in_a_record_is_not_accepted(title: str) -> No
     assert keys_by_template(TEMPLATES[plain], data) is keys_by_parsing(data) is None
 
 
-@pytest.mark.parametrize("characters", [1, 23, 24, TEXT_BYTES_MAX, TEXT_BYTES_MAX + 1, 255, 256, 257])
-def test_a_text_of_any_length_is_told_right(characters: int) -> None:
+@pytest.mark.parametrize("characters", [0, 1, 23, 24, 30, TEXT_BYTES_MAX, TEXT_BYTES_MAX + 1, 255, 256, 257])
+@pytest.mark.parametrize("name", ["title", "version"])
+def test_a_text_of_any_length_is_told_right(name: str, characters: int) -> None:
     """In a slot whose pattern lists all lengths, and in one that ends where the next key is."""
-    for name, template in (("title", TEMPLATES[full]), ("version", TEMPLATES[full])):
-        value = decode(full(1).encode())
-        assert isinstance(value, dict)
-        data = encode(value | {name: "x" * characters})
-        accepted = assert_sound(template, data)
-        assert accepted == (characters <= TEXT_BYTES_MAX)
+    value = decode(full(1).encode())
+    assert isinstance(value, dict)
+    data = encode(value | {name: "x" * characters})
+    assert assert_sound(TEMPLATES[full], data) == (1 <= characters <= TEXT_BYTES_MAX)
+    at = data.index(encode(name)) + len(encode(name))
+    for place in (at, at + 1):  # a head that promises more or less than there is
+        for step in (-1, 1):
+            assert_sound(TEMPLATES[full], data[:place] + bytes((data[place] + step & 255,)) + data[place + 1 :])
 
 
 def test_only_texts_after_the_fourth_end_at_the_next_key() -> None:
