@@ -5,6 +5,7 @@ A process of its own: libFuzzer never returns, and the code is instrumented as i
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def main() -> None:
         (folder / f"seed-{number}").write_bytes(seed)
     for path in kept(target):
         (folder / path.name).write_bytes(path.read_bytes())
+    logging.disable()  # what the guards say of hostile bytes, for each of them
     atheris.Setup([sys.argv[0], *options, str(folder)], target.accepts)
     atheris.Fuzz()
 
