@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import assert_never
 
-from consensus.errors import PeerError
+from consensus.errors import InvalidSignature, PeerError
 from consensus.events import (
     Alarm,
     Broadcast,
@@ -156,8 +157,7 @@ class Loop:
         try:
             proof = self.removal.told(frame)
         except PeerError as error:
-            self.reject(sender, error)
-            return
+            return self.reject(sender, error)
         if proof is not None and proof.boundary.parent == self.store.head().block.digest and self.running:
             # All that lacked here was to know that it is final.
             chain = Chain(blocks=(proof.boundary, *proof.headers), finalization=proof.finalization)
@@ -261,7 +261,9 @@ class Loop:
             case Hello():
                 if index is None:
                     return ()
-                self.greetings.received(sender, message)
+                # An epoch apart, its key may be one that is not in the roster here.
+                with suppress(*(() if envelope.epoch == self.epoch.epoch else (InvalidSignature,))):
+                    self.greetings.received(sender, message)
                 self._greeted_by.add(sender)
                 self.on_greeting(sender, message.height)
                 if self._waiting is not None:

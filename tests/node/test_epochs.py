@@ -341,6 +341,22 @@ def test_node_without_the_new_key_follows_and_the_one_that_has_it_takes_over(
     check(town)
 
 
+def test_node_that_was_away_while_another_rotated_its_key_takes_part_again(town: Town) -> None:
+    """It must hear all three others before it votes, one of whom greets with a key that it does not know yet."""
+    write_private_key(town.configs["court"].key_path("consensus.next"), private_key("court again", "consensus"))
+    town.stop("platform")
+    change = RotateKey(
+        epoch=Epoch(0), member_id="court", purpose="consensus", key=public_key("court again", "consensus")
+    )  # fmt: skip
+    pass_change(town, change)
+    platform = town.start("platform", hear_first=3)
+    reach(town, 1)
+    assert platform.loop.running
+    assert not platform.loop.rejected
+    assert not any(node.loop.rejected for node in town.nodes.values())
+    assert record(town, 1, "platform").states[-1] is FINAL
+
+
 # ---- restarts --------------------------------------------------------------------------------------------------------
 
 
