@@ -86,7 +86,6 @@ class Loop:
         hear_first: int = 0,
     ) -> None:
         """restored: where the last run stopped. make_core: makes the engine or follower of this and of later epochs.
-
         hear_first: how many others must have greeted before consensus starts; see `start`.
         """
         self.rosters = store.rosters
@@ -157,7 +156,8 @@ class Loop:
         try:
             proof = self.removal.told(frame)
         except PeerError as error:
-            return self.reject(sender, error)
+            self.reject(sender, error)
+            return
         if proof is not None and proof.boundary.parent == self.store.head().block.digest and self.running:
             # All that lacked here was to know that it is final.
             chain = Chain(blocks=(proof.boundary, *proof.headers), finalization=proof.finalization)
