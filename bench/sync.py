@@ -80,9 +80,9 @@ def join(devnet: Devnet, *, pin: Path | None) -> dict[str, Any]:
     """Starts the new node and waits until it has what the others have."""
     providers = [node for node in devnet.nodes if node.member != NEW]
     new = devnet.node(NEW)
-    if pin is not None:
-        config = new.config.directory / "config.toml"
-        config.write_text(config.read_text() + f'\n[sync]\ncheckpoint = "{pin.resolve()}"\n')
+    config = new.config.directory / "config.toml"
+    text = config.read_text().partition("\n[sync]")[0]
+    config.write_text(text if pin is None else text + f'\n[sync]\ncheckpoint = "{pin.resolve()}"\n')
     for node in providers:
         node.start()
     while any((found := answer(node)) is None or not found.live.consensus_running for node in providers):
@@ -128,14 +128,20 @@ def main() -> None:
     parser.add_argument("--statements", type=int, default=0, help="single ones, after the catalogues")
     parser.add_argument("--per-block", type=int, default=50)
     parser.add_argument("--pin", action="store_true")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the chain there, and leave it with its logs")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="make the chain there, or take what is there; leave it with its logs"
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="stretto-") as folder:
         directory = given.keep or Path(folder) / "devnet"
-        devnet = make_source(
-            directory, catalogues=given.catalogues, claims=given.claims, statements=given.statements,
-            per_block=given.per_block,
-        )  # fmt: skip
+        if directory.exists():
+            devnet = load_devnet(directory)
+            empty(devnet.node(NEW))
+        else:
+            devnet = make_source(
+                directory, catalogues=given.catalogues, claims=given.claims, statements=given.statements,
+                per_block=given.per_block,
+            )  # fmt: skip
         try:
             result = join(devnet, pin=directory / "checkpoint" if given.pin else None)
         finally:

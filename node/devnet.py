@@ -182,7 +182,8 @@ def _start_time(pid: int) -> int | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] == "Z" else int(fields[19])
+    # Killed, its first thread is a zombie while another still waits for the disk, and holds the store's lock.
+    return None if fields[0] == "Z" and int(fields[17]) <= 1 else int(fields[19])
 
 
 def free_ports(count: int) -> Iterator[int]:

@@ -42,6 +42,8 @@ CRUMBS_BLOCKS = 8
 COMMIT_BYTES = 8 * 2**20
 """Pieces that are ready are committed together up to so many bytes of payloads and bodies."""
 PIN_WAIT_S = 1.0
+GATHER_S = 10.0
+"""How long a sync waits for the first greeting, which a start with an open pin comes before."""
 REPORT_S = 5.0
 RATE_S = 20.0
 """Rates are of the last so many seconds."""
@@ -115,6 +117,7 @@ class Syncer:
 
         Raises: PinMismatch, PinUnusable; ChainInvalid, BoundaryDiffers; StoreFull: nothing can go on.
         """
+        await self.providers.wait_for_anybody(GATHER_S)
         log.info("sync: starting at height %d, peers claim %d", self._head.height, self.target)
         self._history.append((trio.current_time(), self._totals[0], self._totals[2]))
         async with trio.open_nursery() as nursery:

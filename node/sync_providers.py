@@ -97,6 +97,13 @@ class Providers:
         provider.height = max(provider.height, height)
         self._wake()
 
+    async def wait_for_anybody(self, seconds_max: float) -> None:
+        """Returns when somebody can be asked, or after that time."""
+        with trio.move_on_after(seconds_max):
+            while not self.heights():
+                with trio.move_on_after(BUSY_S):
+                    await self._changed.wait()
+
     def heights(self) -> dict[str, int]:
         """By member, of those that can be asked."""
         connected = self._network.connected()
@@ -195,7 +202,7 @@ class Providers:
                     raise Unclaimed(height)
                 able = live
             if not able:
-                await self._wait_for_anybody()
+                await self._wait_and_begin_again()
                 continue
             if tried.issuperset(p.member for p in able):
                 tried.clear()
@@ -208,14 +215,12 @@ class Providers:
             with trio.move_on_after(BUSY_S):
                 await self._changed.wait()
 
-    async def _wait_for_anybody(self) -> None:
+    async def _wait_and_begin_again(self) -> None:
         reasons = "; ".join(f"{member}: {why}" for member, why in self.dropped().items()) or "nobody is connected"
         log.error("sync: nobody is left to ask (%s); trying again in %.0f s", reasons, self._retry_s)
         self.waiting_since = trio.current_time() if self.waiting_since is None else self.waiting_since
-        with trio.move_on_after(self._retry_s):
-            while not self.heights():
-                with trio.move_on_after(BUSY_S):
-                    await self._changed.wait()
+        await self.wait_for_anybody(self._retry_s)
+        if self.heights():
             self.waiting_since = None
             return
         self._retry_s = min(2 * self._retry_s, RETRY_S_MAX)
