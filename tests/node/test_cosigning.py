@@ -491,8 +491,7 @@ def test_who_may_not_sign_gathers_what_came_ahead_and_asks_for_the_rest(court: C
         court.cosigning.received(member, signed(member, last))
     court._reached = last.size
     court.cosigning.reached([last])
-    assert court.held(last.size) == 2
-    assert court.sent == []
+    assert (court.held(last.size), court.sent) == (2, [])
     court.cosigning.tick(REPEAT_MS)
     assert court.sent == [CosignatureRequest(size=last.size)]
     court.cosigning.received(OTHERS[2], signed(OTHERS[2], last))

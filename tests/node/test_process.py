@@ -143,7 +143,7 @@ def run_that_fails(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> None:
     async def fail(error: Exception) -> None:
         raise error
 
-    async def run_node(_config: object) -> None:
+    async def run_node(_config: object, _watch: object) -> None:
         async with trio.open_nursery() as outer, trio.open_nursery() as inner:
             outer.start_soon(trio.sleep_forever)
             for error in errors:
