@@ -83,6 +83,9 @@ class EdgeStream:
             raise StreamBroken(f"read: {type(error).__name__}: {error}") from error
         return data
 
+    def write_now(self, data: bytes) -> bool:
+        return len(data) <= WRITE_BYTES and bool(self._muxed.post(data))
+
     async def write(self, data: bytes) -> None:
         # Piece by piece, so that the deadline is about progress: a large frame on a slow line is no dead peer.
         for start in range(0, len(data), WRITE_BYTES):

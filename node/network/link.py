@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import trio
 
-from node.network.frames import Outbox
+from node.network.frames import LENGTH, Outbox
 from node.network.tally import Tally
 from node.network.transport import Connection, Stream, StreamBroken
 from node.network.values import DIRECT_CLASSES, OUTBOX_BYTES_MAX, OUTBOX_FRAMES_MAX, StreamClass
@@ -81,13 +82,20 @@ class Link:
                 level = logging.INFO if self.was_ready else logging.DEBUG
                 logger.log(level, "%s stream to %s: %s", cls.value, self.member_id, error.reason)
             else:
-                outbox.open()
+                outbox.open(partial(self._write_now, stream))
                 if self.is_ready:
                     self._ready(self.member_id)
                 await self._serve(cls, stream, outbox)
                 self._tally.streams_lost += 1
                 self._lost(self.member_id, cls)
             await trio.sleep(REOPEN_S)
+
+    def _write_now(self, stream: Stream, encoded: bytes) -> bool:
+        if not stream.write_now(encoded):
+            return False
+        self._tally.frames_out += 1
+        self._tally.bytes_out += len(encoded) - LENGTH.size
+        return True
 
     async def _serve(self, cls: StreamClass, stream: Stream, outbox: Outbox) -> None:
         """Writes until the stream breaks. Any error is fatal: an unknown part of a frame has been sent."""

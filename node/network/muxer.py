@@ -18,6 +18,7 @@ from typing import Any
 
 import trio
 from libp2p.abc import IMuxedConn, IMuxedStream, ISecureConn
+from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamReset
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
@@ -65,6 +66,10 @@ class SteadyStream(YamuxStream):
             return False
         self.send_window -= len(data)
         return True
+
+    def post(self, data: bytes) -> bool:
+        """As `write_now`, for who does not wait: what the kernel would not have is sent on by a task."""
+        return self.write_now(data) and (self.conn.send_on() or True)  # type: ignore[attr-defined]
 
     async def read(self, n: int | None = -1) -> bytes:
         """As stock's: some bytes, at most `n` unless that is negative. Raises: MuxedStreamReset, MuxedStreamEOF."""
@@ -144,6 +149,21 @@ class BoundedYamux(Yamux):
         if self._line is not None and not self._line.is_clear:
             async with self._write_lock:
                 await self._line.drain()
+
+    def send_on(self) -> None:
+        """Has what the kernel would not take sent by a task of the connection, which dies with it."""
+        if self._nursery is not None and not self.is_clear:
+            self._nursery.start_soon(self._send_on)
+
+    async def _send_on(self) -> None:
+        with trio.move_on_after(self._settings.silence_s_max) as waiting:
+            try:
+                await self.drain()
+            except (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                logger.debug("connection of %s: %s", self.peer_id, error)
+        if waiting.cancelled_caught:
+            logger.warning("cut %s: it took nothing for %g s", self.peer_id, self._settings.silence_s_max)
+            await self.abort()
 
     async def _write_frame(self, data: bytes) -> None:
         if self._line is None:

@@ -37,6 +37,9 @@ class Stream(Protocol):
     async def write(self, data: bytes) -> None:
         """Writes everything. Raises: StreamBroken; after it, an unknown part has been sent: reset and reopen."""
 
+    def write_now(self, data: bytes) -> bool:
+        """Writes all of `data` without waiting, or nothing of it (False). Not while a `write` is under way."""
+
     async def reset(self) -> None:
         """Ends both directions at once; never raises."""
 

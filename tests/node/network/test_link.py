@@ -23,6 +23,14 @@ class FakeStream:
         self.writing = 0
         self.was_reset = False
         self.ended = trio.Event()
+        self.now: list[bytes] | None = None
+        """What was written without waiting; None where that is not possible."""
+
+    def write_now(self, data: bytes) -> bool:
+        assert self.writing == 0, "not while a write is under way"
+        if self.now is not None:
+            self.now.append(data)
+        return self.now is not None
 
     async def read(self) -> bytes:
         await self.ended.wait()
@@ -183,3 +191,26 @@ async def test_link_ends_with_its_connection_and_takes_nothing_more(autojump_clo
     assert not scene.link.offer(CONSENSUS, FRAME)
     assert not scene.link.is_ready
     assert set(scene.lost) == {CONSENSUS, PAYLOAD, SYNC}
+
+
+async def test_a_frame_goes_out_on_the_spot_where_nothing_waits_before_it(scene: Scene) -> None:
+    stream = scene.connection.newest(CONSENSUS)
+    stream.now = []
+    taken = trio.Event()
+    assert scene.link.offer(CONSENSUS, FRAME, taken)
+    assert stream.now == [FRAME], "before any other task runs"
+    assert taken.is_set()
+    assert (scene.tally.frames_out, scene.tally.bytes_out) == (1, len(b"frame"))
+
+
+async def test_no_frame_overtakes_those_that_wait_or_are_being_written(scene: Scene) -> None:
+    stream = scene.connection.newest(CONSENSUS)
+    first, second, third = (encode_frame(name) for name in (b"first", b"second", b"third"))
+    scene.link.offer(CONSENSUS, first)
+    stream.now = []
+    scene.link.offer(CONSENSUS, second)
+    assert stream.now == [], "the first waits"
+    stream.stalls = True
+    await trio.sleep(1)
+    scene.link.offer(CONSENSUS, third)
+    assert stream.now == [], "the first is under way"
