@@ -26,14 +26,15 @@ class Actor:
     appetite: Appetite
     mutant: str
     changes: int = 0
-    delay_ms: tuple[int, int] = (1, 5)
+    drop: float = 0.0
+    """Probability that a message is lost, where the actor needs views that fail."""
 
 
 ACTORS: dict[str, Actor] = {
     "equivocator": Actor(Appetite(equivocate=1.0, double_vote=1.0, split=0.5), "double_notarize"),
     "withholder": Actor(Appetite(withhold=0.5), "no_view_timer"),
     "split sender": Actor(Appetite(split=1.0), "certificates_are_never_asked_for"),
-    "bogus-parent proposer": Actor(Appetite(bogus_parent=1.0), "no_parent_check"),
+    "bogus-parent proposer": Actor(Appetite(bogus_parent=1.0), "no_parent_check", drop=0.3),
     "stale-parent proposer": Actor(Appetite(stale_parent=1.0), "no_nullification_check"),
     "nullify-and-finalize": Actor(Appetite(nullify_and_finalize=1.0), "accuse_by_kind_only"),
     "forger: all by one key": Actor(Appetite(forge=0.3), "unchecked_certificates"),
@@ -59,7 +60,7 @@ def first_caught(actor: Actor, mutant: str | None, seeds_max: int, *, guilty: bo
     breaks: AbstractContextManager[object] = nullcontext()
     for seed in range(seeds_max):
         scenario = replace(
-            focused(seed, "byzantine"), weather=Weather(delay_ms=actor.delay_ms), partitions=False, skew_ms=0,
+            focused(seed, "byzantine"), weather=Weather(drop=actor.drop), partitions=False, skew_ms=0,
             changes=actor.changes, is_cramped=False, real_signatures=False,
         )  # fmt: skip
         breaks = MUTANTS[mutant].breaks() if mutant is not None else nullcontext()

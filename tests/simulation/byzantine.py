@@ -256,9 +256,11 @@ class Byzantine:
         certified = [c for c in self.known() if c.vote.kind is not VoteKind.NULLIFY and c.vote.view < view]
         certified = [c for c in certified if c.vote.block in self.blocks]
         if self.may(self.appetite.bogus_parent):
-            loose = [b for b in self.blocks.values() if b.epoch == self.term.epoch and b.view < view]
+            proven = {certificate.vote.block for certificate in certified}
+            loose = [b for b in self.blocks.values() if b.epoch == self.term.epoch and self.start.view < b.view < view]
+            loose = sorted((b for b in loose if b.digest not in proven), key=lambda b: b.view)
             if loose:
-                block = self.random.choice(loose)
+                block = self.random.choice(loose[-2:])
                 return block, self._forger.certificate_for(block)
         if not certified:
             return self.start, None

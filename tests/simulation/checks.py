@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import get_args
 
 from consensus.certificates import check_certificate
 from consensus.events import Commit, Misbehaviour, Rejected
-from consensus.types import ZERO_DIGEST, Block, Digest, Epoch, PublicKey, VerifySignature, Vote, VoteKind, genesis_block
+from consensus.types import (
+    ZERO_DIGEST,
+    Block,
+    Digest,
+    Epoch,
+    Height,
+    PublicKey,
+    VerifySignature,
+    View,
+    Vote,
+    VoteKind,
+    genesis_block,
+    nullify,
+)
 from ledger.apply import Applied
 from ledger.governance import Admit, Change, Remove, RotateKey, SetPolicy, proposal_id
 from ledger.member import Member
@@ -47,6 +61,10 @@ class Checks:
         self._verify = verify
         self._honest = honest
         self._signed: dict[tuple[int, int, int, VoteKind], Vote] = {}
+        self.sees_all_signatures = False
+        """Whether every signature of the run is told to `tally`."""
+        self._signers: dict[Vote, set[PublicKey]] = {}
+        """Every vote that anybody signed in this consortium, and by which keys."""
         self._voted_in: dict[int, Epoch] = {}
         self._agreed: dict[int, Digest] = {}
         self._roots: dict[int, Digest] = {}
@@ -88,6 +106,36 @@ class Checks:
             raise Violation(f"node {node} both nullified and finalized view {vote.view}")
         if is_first and nullified and vote.kind is VoteKind.NOTARIZE:
             raise Violation(f"node {node} notarized in view {vote.view}, which it had nullified")
+        if not is_first or not self.sees_all_signatures:
+            return
+        if vote.kind is VoteKind.NOTARIZE:
+            self._check_ancestry(node, vote, disk)
+        if vote.kind is VoteKind.FINALIZE and not self._has_quorum(replace(vote, kind=VoteKind.NOTARIZE)):
+            raise Violation(f"node {node} voted to finalize what nobody can have seen notarized: {vote}")
+
+    def tally(self, key: PublicKey, vote: Vote) -> None:
+        """Somebody, honest or not, signed this."""
+        self._signers.setdefault(vote, set()).add(key)
+
+    def _has_quorum(self, vote: Vote) -> bool:
+        """Whether a certificate of this vote can exist."""
+        committee = self.terms[vote.epoch].committee
+        return len(self._signers.get(vote, set()).intersection(committee.validators)) >= committee.quorum
+
+    def _check_ancestry(self, node: int, vote: Vote, disk: Disk) -> None:
+        """Rule 2, by the signatures that exist in the world, whatever this node has seen of them."""
+        block = disk.blocks[vote.block]
+        start = self.starts[vote.epoch]
+        if block.parent != start.digest:
+            parent = Vote(
+                kind=VoteKind.NOTARIZE, epoch=vote.epoch, view=block.parent_view, height=Height(block.height - 1),
+                block=block.parent,
+            )  # fmt: skip
+            if not self._has_quorum(parent) and not self._has_quorum(replace(parent, kind=VoteKind.FINALIZE)):
+                raise Violation(f"node {node} notarized a block of view {block.view} whose parent nobody notarized")
+        for view in range(block.parent_view + 1, block.view):
+            if not self._has_quorum(nullify(vote.epoch, View(view))):
+                raise Violation(f"node {node} notarized a block of view {block.view} over view {view}, not nullified")
 
     # ---- finality ----------------------------------------------------------------------------------------------------
 

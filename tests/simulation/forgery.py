@@ -235,7 +235,22 @@ class Forger:
         vote = Vote(kind=VoteKind.FINALIZE, epoch=block.epoch, view=block.view, height=block.height, block=block.digest)
         return Chain(blocks=(block,), finalization=self._forged(vote))
 
+    def _turned(self) -> SignedVote | None:
+        """What somebody signed of one kind, as if it were of another."""
+        votes = [
+            v for vote, by in self._byzantine.votes.items() if vote.view >= self._byzantine.top for v in by.values()
+        ]
+        votes = [v for v in votes if v.vote.kind is not VoteKind.NULLIFY and v.vote.epoch == self._byzantine.term.epoch]
+        if not votes:
+            return None
+        signed = self._random.choice(votes)
+        kind = VoteKind.FINALIZE if signed.vote.kind is VoteKind.NOTARIZE else VoteKind.NOTARIZE
+        return replace(signed, vote=replace(signed.vote, kind=kind))
+
     def _forgery(self) -> Message | None:
+        turned = self._turned()
+        if turned is not None and self._random.random() < 0.3:
+            return turned
         vote = self._any_vote()
         signed = self._byzantine.signed(vote)
         impostor = replace(signed, voter=ValidatorIndex(self._random.randint(0, self._byzantine.term.committee.size)))

@@ -12,11 +12,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from tests.simulation import mutants_ledger, mutants_voting
+from tests.simulation.byzantine import Appetite
 from tests.simulation.mutation import Mutant
 from tests.simulation.run import fingerprint
 from tests.simulation.scenario import SimulationFailure, focused, run_scenario
 
 SEEDS_MAX = 200
+APPETITES = {"replay": Appetite(replay=0.5)}
+"""Of the Byzantine validators in runs of a focus; by default what the seed gives them."""
 TWO_PROCESSES = "two processes"
 """Focus of a mutant that shows only where two processes are compared."""
 
@@ -40,7 +43,7 @@ def grade(name: str, seeds_max: int = SEEDS_MAX) -> Verdict:
     for seed in range(seeds_max):
         with mutant.breaks():
             try:
-                run_scenario(seed, scenario=focused(seed, mutant.focus))
+                run_scenario(seed, scenario=focused(seed, mutant.focus), appetite=APPETITES.get(mutant.focus))
             except SimulationFailure as failure:
                 return Verdict(name, seed, seed + 1, failure.reason.split(" [Scenario")[0])
     return Verdict(name, None, seeds_max, "")

@@ -303,6 +303,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "nullify_after_finalize", "safety", lambda: _without(VoteKind.NULLIFY, VoteKind.FINALIZE), focus="byzantine",
+        equivalent="who voted to finalize keeps the notarization with the vote on disk, and so has left the view",
     ),
     Mutant("notarize_after_nullify", "12", lambda: _without(VoteKind.NOTARIZE, VoteKind.NULLIFY), focus="byzantine"),
     Mutant("double_notarize", "safety", double_notarize, focus="byzantine"),
@@ -317,9 +318,9 @@ MUTANTS: tuple[Mutant, ...] = (
         equivalent="a view voted in is at most 2 above the highest answered, and final above 1 more is at least that",
     ),
     Mutant("stale_replies", "1", stale_replies, focus="rollback"),
-    Mutant("own_vote_from_elsewhere", "2", lambda: instead(State, "check_own", nothing)),
-    Mutant("any_epoch_counts", "3", any_epoch_counts, focus="membership"),
-    Mutant("epoch_not_signed", "3", epoch_not_signed, focus="membership"),
+    Mutant("own_vote_from_elsewhere", "2", lambda: instead(State, "check_own", nothing), focus="undetected"),
+    Mutant("any_epoch_counts", "3", any_epoch_counts, focus="replay"),
+    Mutant("epoch_not_signed", "3", epoch_not_signed, focus="replay"),
     Mutant("consortium_not_signed", "3", consortium_not_signed, focus="byzantine"),
     Mutant("kind_not_signed", "3", kind_not_signed, focus="byzantine"),
     Mutant(

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from consensus.engine import Engine
+from consensus.errors import StrettoError
 from consensus.types import Digest
 from tests.simulation.bounds import check_bounds, cramped
 from tests.simulation.byzantine import Appetite, Byzantine, appetite_of
@@ -112,7 +113,7 @@ def scenario_of(seed: int) -> Scenario:
     )
 
 
-def focused(seed: int, focus: str) -> Scenario:
+def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911 - one return for each focus
     """The seed's scenario, turned to what `focus` names."""
     scenario = scenario_of(seed)
     rng = random.Random(f"focus {seed}")
@@ -123,9 +124,14 @@ def focused(seed: int, focus: str) -> Scenario:
             return _with_faulty(replace(scenario, kind="byzantine"), rng)
         case "membership":
             return replace(scenario, changes=4)
+        case "replay":
+            return replace(_with_faulty(replace(scenario, kind="byzantine"), rng), changes=4)
         case "rollback":
             rough = replace(scenario.weather, crash=0.02, rollback=0.7, down_ms=rng.choice(((0, 3), (1, 60))))
             return replace(scenario, kind="rollback", faulty=frozenset(), weather=rough)
+        case "undetected":
+            rough = replace(scenario.weather, crash=0.02, down_ms=(0, 3), delay_ms=(5, 60))
+            return replace(_with_faulty(replace(scenario, kind="undetected"), rng), weather=rough, is_cramped=False)
         case "n is not 3f + 1":
             return _with_faulty(replace(scenario, kind="byzantine", size=rng.choice((5, 6, 8))), rng)
         case "cramped":
@@ -154,7 +160,15 @@ def run_scenario(
             return run.play()
         except Violation as violation:
             raise SimulationFailure(seed, f"{violation} [{chosen}]", run.world.trace.lines()) from violation
-        except (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (
+            StrettoError,
+            AssertionError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise SimulationFailure(seed, f"a node broke: {error!r} [{chosen}]", run.world.trace.lines()) from error
 
 

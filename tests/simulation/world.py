@@ -93,6 +93,7 @@ class World:
         self.judge = Judge()
         self.honest = frozenset(term.members) - byzantine - lying
         self.checks = Checks(term, self.verify, self.honest)
+        self.checks.sees_all_signatures = consortium
         self.actors: dict[int, Callable[[int, Epoch, Message | Hello], None]] = {}
         self.larders: dict[int, Callable[[int, Digest], bytes | None]] = {}
         """What a Byzantine node gives to whom for a content asked for by hash."""
@@ -199,6 +200,8 @@ class World:
     def sign(self, key: PublicKey, vote: Vote, consortium: Digest | None = None) -> Signature:
         """By the consensus key of which this is the public half."""
         message = vote.signing_bytes(self.committee.consortium if consortium is None else consortium)
+        if consortium is None:
+            self.checks.tally(key, vote)
         if self._signs_for_real:
             return Signature(founding.secret_of(key).sign(message))
         half = hashlib.sha256(key + message).digest()  # what toys.verify takes
