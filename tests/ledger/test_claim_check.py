@@ -108,6 +108,22 @@ def test_a_claim_over_the_bound_is_refused_though_it_fits() -> None:
     assert not isinstance(together(claims), BodyKeys)
 
 
+def test_keys_of_one_claim_stand_as_its_files_do() -> None:
+    several = [plain(n) for n in range(300)]
+    keys = check_claims([claim.encode() for claim in several])
+    assert list(keys.blake3) == [(n, media.blake3) for n, claim in enumerate(several) for media in claim.media]
+    assert list(keys.sha256) == [(n, media.sha256) for n, claim in enumerate(several) for media in claim.media]
+    assert list(keys.isrc) == [(n, str(claim.isrc).encode()) for n, claim in enumerate(several)]
+
+
+def test_a_claim_that_fits_and_leaves_a_doubt_is_counted_once(parsed: list[bytes]) -> None:
+    """A text over the template's bound that ends where the next key is: doubted, parsed, and valid."""
+    claims = [full(n).encode() for n in range(300)]
+    claims[77] = replace(full(77), version="x" * 200).encode()
+    assert check_claims(claims) == one_by_one(claims)
+    assert claims[77] in parsed
+
+
 def test_a_claim_over_the_bound_is_refused_though_all_its_parts_were_seen_in_others() -> None:
     def claim(n: int, *long: int) -> bytes:
         lines = ["y" * 500 if i in long else "x" for i in range(8)]
