@@ -18,7 +18,13 @@ from tests.simulation.run import fingerprint
 from tests.simulation.scenario import SimulationFailure, focused, run_scenario
 
 SEEDS_MAX = 200
-APPETITES = {"replay": Appetite(replay=0.5)}
+APPETITES = {
+    "replay": Appetite(replay=0.5),
+    "boundary": Appetite(boundary=0.7),
+    "clocks": Appetite(backdate=0.7),
+    "spam": Appetite(far_views=0.3, flood=0.3),
+    "payloads": Appetite(bad_payload=0.5, bad_statement=0.5, hidden_body=0.5, false_body=0.5),
+}
 """Of the Byzantine validators in runs of a focus; by default what the seed gives them."""
 TWO_PROCESSES = "two processes"
 """Focus of a mutant that shows only where two processes are compared."""

@@ -120,11 +120,11 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911 - one return fo
     match focus:
         case "":
             return scenario
-        case "byzantine":
+        case "byzantine" | "clocks" | "payloads" | "spam":
             return _with_faulty(replace(scenario, kind="byzantine"), rng)
         case "membership":
             return replace(scenario, changes=4)
-        case "replay":
+        case "replay" | "boundary":
             return replace(_with_faulty(replace(scenario, kind="byzantine"), rng), changes=4)
         case "rollback":
             rough = replace(scenario.weather, crash=0.02, rollback=0.7, down_ms=rng.choice(((0, 3), (1, 60))))
