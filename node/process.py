@@ -163,7 +163,6 @@ class _Node:
             reject=loop.reject,
             pause=loop.pause,
             resume=loop.resume,
-            running=lambda: loop.running,
         )
         loop.on_epoch = self.on_epoch
         loop.on_greeting, loop.stands_still = self.sync.greeted, self.sync.line

@@ -19,9 +19,9 @@ from node.sync_pin import Pinning
 log = logging.getLogger(__name__)
 
 START_BLOCKS_MIN = 16
-"""Blocks that others must be ahead for a node to sync before consensus starts; fewer are caught up within it."""
+"""Blocks that others must be ahead for a node to sync at its start; fewer are caught up within consensus."""
 RUNNING_BLOCKS_MIN = 512
-"""The same once consensus runs: a node that was cut off or stopped for long, when peers greet it again."""
+"""The same once it was up to date: a node that was cut off or stopped for long, when peers greet it again."""
 
 
 class SyncPhase:
@@ -36,16 +36,16 @@ class SyncPhase:
         reject: Callable[[str, PeerError], None],
         pause: Callable[[], None],
         resume: Callable[[], None],
-        running: Callable[[], bool],
     ) -> None:
-        """pause, resume: of consensus. running: whether it has started."""
+        """pause, resume: of consensus, or of following it."""
         self._store = store
         self._network = network
         self._pinning = pinning
         self._reject = reject
         self._pause = pause
         self._resume = resume
-        self._running = running
+        self._settled = False
+        """Whether this node was up to date once since its start: what it lacks since then it may catch up with."""
         self._heights: dict[str, int] = {}
         self._wanted = trio.Event()
         self._syncer: Syncer | None = None
@@ -60,12 +60,14 @@ class SyncPhase:
     def greeted(self, member: str, height: int) -> None:
         """A validator says up to where it has the chain."""
         self._heights[member] = height
+        roster = self._store.rosters.current
         if self._syncer is not None:
             self._syncer.greeted(member, height)
-        elif not self._wanted.is_set() and self.blocks_behind() >= (
-            RUNNING_BLOCKS_MIN if self._running() else START_BLOCKS_MIN
-        ):
-            self._begin()
+        elif not self._wanted.is_set():
+            if self.blocks_behind() >= (RUNNING_BLOCKS_MIN if self._settled else START_BLOCKS_MIN):
+                self._begin()
+            elif self._heard() >= min(roster.quorum, len(roster.validator_members()) - 1):
+                self._settled = True
 
     def blocks_behind(self) -> int:
         """How many blocks this node lacks at least: more than f validators say so, one of whom is honest."""
@@ -73,6 +75,11 @@ class SyncPhase:
         claims = sorted((h for m, h in self._heights.items() if roster.validator_index(m) is not None), reverse=True)
         faults_max = roster.committee().faults_max
         return claims[faults_max] - self._store.head().block.height if len(claims) > faults_max else 0
+
+    def _heard(self) -> int:
+        """How many validators have said where they are."""
+        roster = self._store.rosters.current
+        return sum(roster.validator_index(member) is not None for member in self._heights)
 
     def _begin(self) -> None:
         self._pause()
@@ -89,6 +96,7 @@ class SyncPhase:
             self._heights.clear()
             self._syncer = None
             self.syncs_done += 1
+            self._settled = True
             self._wanted = trio.Event()
             self.proven.set()
             self._resume()
@@ -96,10 +104,11 @@ class SyncPhase:
     @property
     def has_joined(self) -> bool:
         """Whether it is known that nothing is left to sync: more than f validators said where they are."""
-        roster = self._store.rosters.current
-        heard = sum(roster.validator_index(member) is not None for member in self._heights)
-        settled = self.syncs_done > 0 or heard > roster.committee().faults_max
-        return settled and not self._wanted.is_set() and self.proven.is_set()
+        return (
+            (self.syncs_done > 0 or self._heard() > self._store.rosters.current.committee().faults_max)
+            and not self._wanted.is_set()
+            and self.proven.is_set()
+        )
 
     @property
     def size(self) -> int:

@@ -84,7 +84,7 @@ async def test_node_with_an_empty_folder_syncs_and_takes_its_part_in_the_newest_
     loop = node.loop
     phase = SyncPhase(
         store=node.store, network=Peers(source), pinning=Pinning(config.chain_path, node.store, None),
-        reject=loop.reject, pause=loop.pause, resume=loop.resume, running=lambda: loop.running,
+        reject=loop.reject, pause=loop.pause, resume=loop.resume,
     )  # fmt: skip
     assert loop.epoch.epoch == 0
     assert loop.running

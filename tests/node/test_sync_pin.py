@@ -14,6 +14,7 @@ from node.store.chain import ChainStore
 from node.sync_phase import RUNNING_BLOCKS_MIN, START_BLOCKS_MIN, SyncPhase
 from node.sync_pieces import ChainInvalid
 from node.sync_pin import MARKER, PinMismatch, Pinning, PinUnusable, read_pin
+from node.validation import check_statements
 from tests.node.store.chains import GENESIS, ChainMaker, statement
 from tests.node.syncing import MEMBERS, Peers, joining, make_chain, make_pin, same_log
 
@@ -29,7 +30,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     from node import sync_pieces
 
     seen: list[int] = []
-    inner = sync_pieces.check_statements
+    inner = check_statements
 
     def check(payload: object, roster: object) -> object:
         found = inner(payload, roster)  # type: ignore[arg-type]
@@ -191,8 +192,7 @@ def test_pin_that_is_met_already_opens_nothing(tmp_path: Path, source: ChainStor
 
 
 class Consensus:
-    def __init__(self, *, running: bool = False) -> None:
-        self.running = running
+    def __init__(self) -> None:
         self.calls: list[str] = []
 
     def pause(self) -> None:
@@ -206,18 +206,20 @@ def make_phase(store: ChainStore, consensus: Consensus, *, network: object = Non
     return SyncPhase(
         store=store, network=network, pinning=pinning or SimpleNamespace(is_open=False, size=0),  # type: ignore[arg-type]
         reject=lambda _member, _error: None, pause=consensus.pause, resume=consensus.resume,
-        running=lambda: consensus.running,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("running", "least"), [(False, START_BLOCKS_MIN), (True, RUNNING_BLOCKS_MIN)])
+@pytest.mark.parametrize(("settled", "least"), [(False, START_BLOCKS_MIN), (True, RUNNING_BLOCKS_MIN)])
 def test_it_syncs_where_more_than_f_say_that_it_is_far_behind(
-    tmp_path: Path, autojump_clock: MockClock, running: bool, least: int
+    tmp_path: Path, autojump_clock: MockClock, settled: bool, least: int
 ) -> None:
     with ChainStore.open(tmp_path / "new", GENESIS) as store:
-        consensus = Consensus(running=running)
+        consensus = Consensus()
         phase = make_phase(store, consensus)
         assert phase.proven.is_set()
+        for member in MEMBERS if settled else ():
+            phase.greeted(member, 1)
+        assert phase.has_joined is settled
         phase.greeted("label", 10**9)
         phase.greeted("label", 10**9)
         phase.greeted("somebody without a seat", 10**9)
