@@ -206,7 +206,7 @@ MEMBERSHIP: tuple[Mutant, ...] = (
     Mutant("removed_node_goes_on", "10", removed_node_goes_on, "membership"),
     Mutant("one_vote_less_suffices", "10", one_vote_less_suffices, "membership"),
     Mutant("votes_count_twice", "10", votes_count_twice, "membership"),
-    Mutant("observers_vote", "10", observers_vote, "membership"),
+    Mutant("observers_vote", "10", observers_vote, "payloads"),
     Mutant("any_number_of_seats_changes", "10", lambda: instead(apply, "check_seats", nothing), "membership"),
     Mutant("unchecked_chains", "10", lambda: instead(follower, "check_chain", nothing), "byzantine"),
 )
