@@ -32,7 +32,7 @@ ACCEPTED_WAIT_S: Final = 0.025
 """How long a stream's ACCEPTED waits for results to go with: a message costs node, reader and client half a millisecond
 of CPU together, and who streams volume waits for what is final."""
 DRAIN_SECONDS_MAX: Final = 60.0
-"""How long a half-closed stream waits for outstanding results."""
+"""How long a half-closed stream waits for the next of its outstanding results."""
 OVERLOAD_SECONDS_MAX: Final = 30.0
 """How long a stream holds a batch that the loop has no room for, before it refuses it."""
 
@@ -124,9 +124,11 @@ class SubmissionStream:
         reader = asyncio.create_task(self._read(requests))
         try:
             if await _first(writer, reader, seconds=call.remaining_s()):
-                remaining = call.remaining_s()
-                seconds = DRAIN_SECONDS_MAX if remaining is None else min(DRAIN_SECONDS_MAX, remaining)
-                await _first(writer, asyncio.create_task(self._drained()), seconds=seconds)
+                while self._unanswered:
+                    remaining = call.remaining_s()
+                    seconds = DRAIN_SECONDS_MAX if remaining is None else min(DRAIN_SECONDS_MAX, remaining)
+                    if not await _first(writer, asyncio.create_task(self._answered_some()), seconds=seconds):
+                        break
             if self._unanswered or not reader.done():
                 raise NotYetFinal("statements", f"{self._unanswered} without their last result")
         finally:
@@ -135,8 +137,9 @@ class SubmissionStream:
             await asyncio.gather(writer, reader, return_exceptions=True)
             self._chunks.clear()
 
-    async def _drained(self) -> None:
-        while self._unanswered:
+    async def _answered_some(self) -> None:
+        before = self._unanswered
+        while self._unanswered >= before:
             self._settled.clear()
             await self._settled.wait()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from consensus.types import Digest
@@ -66,6 +67,20 @@ class HeldIntake:
             waiting, self._waiting = self._waiting, []
         for submitted, on_result in waiting:
             on_result(result(submitted.statement.digest))
+
+    def settle_one_by_one(self, result: Callable[[Digest, int], SubmissionResult], *, pause_s: float) -> None:
+        """From another thread, ends one of those that wait after every `pause_s`, until none has come for ten."""
+
+        def run() -> None:
+            for index in range(1_000):
+                time.sleep(pause_s)
+                with self._arrived:
+                    if not self._arrived.wait_for(lambda: self._waiting, timeout=10):
+                        return
+                    submitted, on_result = self._waiting.pop(0)
+                on_result(result(submitted.statement.digest, index))
+
+        threading.Thread(target=run, daemon=True).start()
 
 
 class FinalIntake(HeldIntake):

@@ -356,6 +356,14 @@ def test_drain_that_takes_too_long_says_how_many_are_open(held: Served, monkeypa
     assert refused_stream(held, message) == ("DEADLINE_EXCEEDED", "NOT_YET_FINAL", "statements")
 
 
+def test_drain_goes_on_while_results_come(held: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "DRAIN_SECONDS_MAX", 2.0)
+    held.intake.settle_one_by_one(final, pause_s=0.5)
+    sent = [statement(n) for n in range(1, 7)]  # three seconds of results: longer than one may take
+    results = stream(held, pb.SubmitStatementsRequest(statements=sent))
+    assert [r.state for r in results].count(pb.SUBMISSION_STATE_FINAL) == len(sent)
+
+
 def test_deadline_of_a_stream_says_how_many_are_open(held: Served) -> None:
     call = held.stub.SubmitStatements(iter([pb.SubmitStatementsRequest(statements=[statement(1)])]), timeout=0.7)
     with pytest.raises(grpc.RpcError) as caught:
