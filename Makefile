@@ -11,7 +11,7 @@ SEEDS ?= 500
 NIGHTLY_SEEDS ?= 20000
 SECONDS_TO_FUZZ := $(if $(filter command% env%,$(origin SECONDS)),$(SECONDS),3600)
 
-.PHONY: help demo test check format bench sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean
+.PHONY: help demo test check format bench sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify
 
 help:  ## Shows this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,10 @@ fuzz: setup-dev  ## Fuzzes every decoder; SECONDS=N over all of them, an hour un
 
 interop: setup-dev  ## js-libp2p against real nodes; needs Node.js 20 or newer
 	@$(BIN)/python -m pytest -q tests/interop
+
+gpu-verify: setup-dev  ## Checks the GPU kernels without a GPU: host, sanitizers, PTX, pycuda on a driver of our own
+	@$(BIN)/python -m tests.kernels.driver.toolchain
+	$(BIN)/python -m pytest -q tests/kernels
 
 image:  ## Builds the container image; docker/test.sh tests it
 	@docker build -f docker/Dockerfile -t stretto .
