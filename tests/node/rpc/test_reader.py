@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 import threading
@@ -190,8 +191,12 @@ def test_address_others_can_reach_is_refused_without_tls(tmp_path: Path) -> None
     config = NodeConfig(
         directory=tmp_path, member="court", listen="", rpc_host="0.0.0.0", rpc_port=5101, peers={}
     )  # fmt: skip
-    with pytest.raises(CannotListen, match=r"has no TLS.*tls_cert and tls_key"):
+
+    async def refused() -> None:
         listen(grpc.aio.server(), config)
+
+    with pytest.raises(CannotListen, match=r"has no TLS.*tls_cert and tls_key"):
+        asyncio.run(refused())  # a server of grpc.aio wants a loop
 
 
 def test_port_that_is_taken_ends_the_reader_with_one_sentence(court: Court, tmp_path: Path) -> None:
