@@ -200,9 +200,9 @@ class Loop:
         if self._paused or (self._waiting is not None and len(self._greeted_by) < self._hear_first):
             return
         waiting, self._waiting = self._waiting or [], None
-        self.step(*self._take_up_payloads())
+        # In one step, and what peers said first: as leader of a view that they have left this node would propose again.
+        self.step(*waiting, *self._take_up_payloads())
         self.cosigning.resume(sign=self._may_cosign)
-        self.step(*waiting)
         self._timer.rouse()
 
     @property
