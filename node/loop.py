@@ -213,13 +213,13 @@ class Loop:
     def pause(self) -> None:
         """Consensus stands still: another writes the store. All that it knew and has to keep is on disk."""
         self._paused = True
-        self._waiting = []
+        self._waiting = self._waiting or []
 
     def resume(self) -> None:
         """Takes up where the store is now, as a restart would, in whatever epoch that is."""
         self._paused = False
-        self._waiting = []
         if self.rosters.epoch != self.epoch.epoch:
+            self._waiting = []
             self._begin_epoch()
             self._begun = None
         else:
