@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from consensus.certificates import check_certificate
+from consensus.chain import check_chain
 from consensus.errors import ConflictingCertificates, PeerError, RestoredStateInvalid, UnknownValidator
 from consensus.events import (
     Alarm,
@@ -49,7 +50,7 @@ from consensus.types import (
     View,
     VoteKind,
 )
-from consensus.window import Window, check_chain
+from consensus.window import Window
 
 RANGES_MAX = 8
 """Chains asked for and not answered, at once."""
@@ -238,7 +239,7 @@ class Follower:
             return  # late, or from one who is further: what we lack of our own epoch, others have
         if chain.blocks and not self._window.has_news(chain):
             return
-        check_chain(chain, self._committee, self._verify)
+        check_chain(chain.blocks, chain.finalization, self._committee, self._verify)
         before = self._known_top
         self._window.add(chain)
         self._providers.answered(sender)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from consensus.certificates import check_certificate
-from consensus.errors import InvalidBlock, MalformedMessage
+from consensus.chain import check_chain
+from consensus.errors import MalformedMessage
 from consensus.events import Broadcast, FetchPayloads, Send
 from consensus.finality import accept
 from consensus.messages import (
@@ -19,10 +20,8 @@ from consensus.messages import (
 )
 from consensus.requests import PURSUIT_DELTAS, Pursuit
 from consensus.state import State
-from consensus.types import Block, Digest, Height, ValidatorIndex, View, VoteKind
+from consensus.types import Digest, Height, ValidatorIndex, View
 
-CHAIN_BLOCKS_MAX = 1024
-"""Blocks in one Chain. More than BLOCKS_MAX only where so many in a row have no finalization of their own."""
 AHEAD_DIVISOR = 4
 """Others being ahead is often over in a moment: delta / AHEAD_DIVISOR is waited before asking."""
 
@@ -161,28 +160,15 @@ def on_chain(state: State, message: Chain) -> None:
     blocks = tuple(block for block in message.blocks if block.height > state.tree.head.height)
     if not blocks:
         return
-    _check_links(state, blocks)
-    vote = message.finalization.vote
-    if (vote.kind, vote.view, vote.block) != (VoteKind.FINALIZE, blocks[-1].view, blocks[-1].digest):
-        raise MalformedMessage("chain", "finalization", f"a finalization of block {blocks[-1].digest.hex()}")
-    check_certificate(message.finalization, state.committee, state.verify, state.pool.is_verified)
+    check_chain(
+        blocks, message.finalization, state.committee, state.verify,
+        head=state.tree.head, is_verified=state.pool.is_verified,
+    )  # fmt: skip
     for block in blocks:
         state.add_block(block)
     accept(state, message.finalization, is_verified=True, for_chain=True)
     if state.requests.chain is not None:
         state.requests.chain.due_ms = state.now_ms
-
-
-def _check_links(state: State, blocks: tuple[Block, ...]) -> None:
-    if len(blocks) > CHAIN_BLOCKS_MAX:
-        raise MalformedMessage("chain", "blocks", f"at most {CHAIN_BLOCKS_MAX}, got {len(blocks)}")
-    parent = state.tree.head
-    for block in blocks:
-        if block.parent != parent.digest or block.height != parent.height + 1 or block.parent_view != parent.view:
-            raise InvalidBlock(block.view, "parent", f"does not follow block {parent.digest.hex()}")
-        if block.consortium != state.committee.consortium or block.epoch != state.committee.epoch:
-            raise InvalidBlock(block.view, "epoch", f"not of epoch {state.committee.epoch} of this consortium")
-        parent = block
 
 
 def on_view_reply(state: State, sender: ValidatorIndex, message: ViewReply) -> None:

@@ -4,40 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
-from consensus.certificates import check_certificate
-from consensus.errors import ConflictingCertificates, InvalidBlock, MalformedMessage
+from consensus.chain import check_link
+from consensus.errors import ConflictingCertificates, InvalidBlock
 from consensus.messages import Chain
-from consensus.sync import CHAIN_BLOCKS_MAX
-from consensus.types import Block, Certificate, Committee, Height, VerifySignature, VoteKind
+from consensus.types import Block, Certificate, Height
 
 WINDOW_BLOCKS_MAX = 1024
 """How far above the committed head blocks are kept, beside those of one Chain that reaches further: 20 MB at worst."""
-
-
-def check_chain(chain: Chain, committee: Committee, verify: VerifySignature) -> None:
-    """Whether a Chain proves its blocks final, wherever it starts: the last one is final, the others its ancestors.
-
-    Raises: MalformedMessage, InvalidBlock, WrongEpoch, UnknownValidator, TooFewSigners, InvalidSignature.
-    """
-    blocks, vote = chain.blocks, chain.finalization.vote
-    if not 1 <= len(blocks) <= CHAIN_BLOCKS_MAX:
-        raise MalformedMessage("chain", "blocks", f"1 to {CHAIN_BLOCKS_MAX}, got {len(blocks)}")
-    last = blocks[-1]
-    if (vote.kind, vote.view, vote.height, vote.block) != (VoteKind.FINALIZE, last.view, last.height, last.digest):
-        raise MalformedMessage("chain", "finalization", f"a finalization of block {last.digest.hex()}")
-    for block in blocks:
-        if block.consortium != committee.consortium or block.epoch != committee.epoch:
-            raise InvalidBlock(block.view, "epoch", f"not of epoch {committee.epoch} of this consortium")
-    for parent, block in pairwise(blocks):
-        _check_link(parent, block)
-    check_certificate(chain.finalization, committee, verify)
-
-
-def _check_link(parent: Block, block: Block) -> None:
-    if (block.parent, block.height, block.parent_view) != (parent.digest, parent.height + 1, parent.view):
-        raise InvalidBlock(block.view, "parent", f"does not follow block {parent.digest.hex()}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +76,7 @@ class Window:
         while (block := self._blocks.get(Height(self.joined + 1))) is not None:
             below = self._blocks[self.joined]
             try:
-                _check_link(below, block)
+                check_link(below, block)
             except InvalidBlock as error:
                 # Both are final: two chains, each with a quorum.
                 raise ConflictingCertificates(block.view, below.digest.hex(), block.parent.hex()) from error

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from consensus.chain import CHAIN_BLOCKS_MAX
 from consensus.events import Commit
 from consensus.messages import BLOCKS_MAX, Chain, ChainRequest
-from consensus.sync import CHAIN_BLOCKS_MAX
 from consensus.types import Epoch, Height
 from node.network.values import FRAME_BYTES_MAX, StreamClass
 from node.store.chain import ChainStore

@@ -6,12 +6,11 @@ pieces that are small enough to be held in memory, and whoever syncs takes no la
 
 from __future__ import annotations
 
-from consensus.certificates import check_certificate
+from consensus.chain import CHAIN_BLOCKS_MAX, check_chain
 from consensus.errors import InvalidBlock, MalformedMessage, PeerError
 from consensus.events import Commit
 from consensus.messages import BLOCKS_MAX, Chain
-from consensus.sync import CHAIN_BLOCKS_MAX
-from consensus.types import Block, Committee, Height, VoteKind
+from consensus.types import Block, Committee, Height
 from ledger.ed25519 import verify_strict
 from node.courier import encode_chain
 from node.store.chain import ChainStore
@@ -109,23 +108,11 @@ def check_pieces(
 
 def check_piece(head: Block, committee: Committee, chain: Chain) -> Commit:
     """The commit that a chain proves, if it follows right after `head`. Raises: PeerError."""
-    if len(chain.blocks) > CHAIN_BLOCKS_MAX:
-        raise MalformedMessage("chain", "blocks", f"at most {CHAIN_BLOCKS_MAX}, got {len(chain.blocks)}")
-    parent, boundary = head, None
-    for position, block in enumerate(chain.blocks):
-        if block.parent != parent.digest or block.height != parent.height + 1 or block.parent_view != parent.view:
-            raise InvalidBlock(block.view, "parent", f"does not follow block {parent.digest.hex()}")
-        if block.consortium != committee.consortium or block.epoch != committee.epoch:
-            raise InvalidBlock(block.view, "epoch", f"not of epoch {committee.epoch} of this consortium")
-        if boundary is not None and (block.payloads or block.is_boundary):
+    check_chain(chain.blocks, chain.finalization, committee, verify_strict, head=head)
+    boundary = next((n + 1 for n, block in enumerate(chain.blocks) if block.is_boundary), None)
+    for block in chain.blocks[boundary:] if boundary is not None else ():
+        if block.payloads or block.is_boundary:
             raise InvalidBlock(block.view, "payloads", "follows the last block of the epoch and is not empty")
-        if block.is_boundary:
-            boundary = position + 1
-        parent = block
-    vote = chain.finalization.vote
-    if (vote.kind, vote.view, vote.block) != (VoteKind.FINALIZE, parent.view, parent.digest):
-        raise MalformedMessage("chain", "finalization", f"a finalization of block {parent.digest.hex()}")
-    check_certificate(chain.finalization, committee, verify_strict)
     return Commit(
         blocks=chain.blocks[:boundary],
         proof=() if boundary is None else chain.blocks[boundary:],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
 
+from consensus.chain import CHAIN_BLOCKS_MAX
 from consensus.errors import MalformedMessage
 from consensus.messages import (
     CERTIFICATES_MAX,
@@ -24,7 +25,6 @@ from consensus.messages import (
     ViewReply,
     ViewRequest,
 )
-from consensus.sync import CHAIN_BLOCKS_MAX
 from consensus.types import (
     Block,
     Certificate,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from consensus.chain import CHAIN_BLOCKS_MAX
 from consensus.events import (
     Alarm,
     Connected,
@@ -13,7 +14,6 @@ from consensus.events import (
 )
 from consensus.follower import RANGE_DELTAS
 from consensus.messages import BLOCKS_MAX, Chain
-from consensus.sync import CHAIN_BLOCKS_MAX
 from consensus.types import Height, ValidatorIndex, VoteKind
 from consensus.window import WINDOW_BLOCKS_MAX
 from tests.consensus.follower_bench import (

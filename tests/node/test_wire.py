@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from consensus.chain import CHAIN_BLOCKS_MAX
 from consensus.errors import MalformedMessage
 from consensus.messages import (
     CERTIFICATES_MAX,
@@ -24,7 +25,6 @@ from consensus.messages import (
     ViewReply,
     ViewRequest,
 )
-from consensus.sync import CHAIN_BLOCKS_MAX
 from consensus.types import (
     VALIDATORS_MAX,
     ZERO_DIGEST,
