@@ -52,6 +52,9 @@ class TestHostileProviders:
             "only notarized": Chain(blocks=good, finalization=notarization(COMMITTEE, good[-1])),
             "too few signers": Chain(blocks=good, finalization=certify(COMMITTEE, vote, (0, 1))),
             "a forged signature": Chain(blocks=good, finalization=forged),
+            "another height in its votes": Chain(
+                blocks=good, finalization=certify(COMMITTEE, replace(vote, height=Height(vote.height + 1)))
+            ),
             "an unknown signer": Chain(blocks=good, finalization=certify(COMMITTEE, vote, (0, 1, 7))),
             "another consortium": Chain(blocks=(*good[:-1], alien), finalization=finalization(COMMITTEE, alien)),
             "a wrong height": Chain(blocks=(replace(good[0], height=Height(2)),), finalization=final),
@@ -60,7 +63,8 @@ class TestHostileProviders:
 
     @pytest.mark.parametrize("flaw", [
         "empty", "a block left out", "another block", "cut short", "only notarized", "too few signers",
-        "a forged signature", "an unknown signer", "another consortium", "a wrong height", "too many",
+        "a forged signature", "another height in its votes", "an unknown signer", "another consortium", "a wrong height",
+        "too many",
     ])  # fmt: skip
     def test_a_chain_that_does_not_prove_itself_drops_its_sender_for_good(self, flaw: str) -> None:
         bench = FollowerBench()

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from unittest.mock import patch
 
-from consensus import certificates, engine, finality, follower, recovery, requests, sync, types, votes, voting, window
+from consensus import certificates, chain, engine, finality, follower, recovery, requests, sync, types, votes, voting
 from consensus.engine import Engine
 from consensus.events import Output
 from consensus.messages import BlockReply, Proposal
@@ -33,7 +33,7 @@ from consensus.votes import Ballots, VotePool
 from tests.simulation.mutation import Mutant, everywhere, instead, nothing
 
 FAR = 2**63
-CERTIFICATE_USERS = (finality, sync, window, follower)
+CERTIFICATE_USERS = (chain, finality, sync, follower)
 """Modules that check certificates that peers send."""
 
 
