@@ -54,13 +54,13 @@ $(VENV)/.python:
 
 $(VENV)/.runtime: $(VENV)/.python requirements.lock $(BUILD_INPUTS)
 	@echo "stretto: installing what it needs (about a minute the first time)" >&2
-	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --require-hashes -r requirements.lock
 	$(PIP) install --no-deps -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock scripts/system-packages
 	@PYTHON=$(BIN)/python scripts/system-packages test
-	$(PIP) install --require-hashes -r requirements-dev.lock
+	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	touch $@
 
 mutants: setup-dev  ## Breaks each rule of nodes, one at a time; the simulation must notice
