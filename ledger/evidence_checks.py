@@ -21,6 +21,7 @@ from ledger.errors import InvalidStatementSignature, RoleForbids, UnknownMember,
 from ledger.evidence_case import Case
 from ledger.evidence_manifest import digests_of, format_time
 from ledger.evidence_summary import summarise
+from ledger.evidence_text import LIMITS_MD, VERIFY_GO, VERIFY_MD, VERIFY_PY
 from ledger.governance import Change
 from ledger.merkle import leaf_hash, verify_inclusion
 from ledger.note import parse_note
@@ -111,6 +112,24 @@ def check_exporter(case: Case) -> str:
     if not verify_strict(member.keys.export, case.files[parts.MANIFEST], case.files[parts.MANIFEST_SIGNATURE]):
         raise Refused(f"The manifest is not signed by {member.name}, who it says exported this file.")
     return f"Exported by {member.name} ({member.id}, {member.role}) at {format_time(manifest.exported_ms)}, its clock."
+
+
+def check_texts(case: Case) -> str:
+    """What a person may read, or run, on the exporter's word alone. Other versions of Stretto write other texts."""
+    due = {
+        parts.VERIFY: VERIFY_MD,
+        parts.LIMITS: LIMITS_MD,
+        parts.PYTHON_PROGRAM: VERIFY_PY,
+        parts.GO_PROGRAM: VERIFY_GO,
+    }
+    other = [name for name, content in due.items() if case.files[name] != content]
+    if other:
+        raise CannotCheck(
+            f"{', '.join(other)}: not what this version of Stretto writes. Another version may have written it, or the"
+            f" exporter, {case.manifest.exporter!r}: nobody else vouches for these words and programs. The other checks"
+            " do not rest on them."
+        )
+    return f"{', '.join(due)} are those that this version of Stretto writes, byte for byte."
 
 
 def check_statement_form(case: Case) -> str:

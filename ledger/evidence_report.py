@@ -42,6 +42,7 @@ MANIFEST: Final = "manifest"
 GENESIS: Final = "genesis"
 EPOCHS: Final = "epochs"
 EXPORTER: Final = "exporter"
+TEXTS: Final = "texts"
 STATEMENT: Final = "statement"
 ISSUER: Final = "issuer"
 SIGNATURE: Final = "signature"
@@ -57,8 +58,8 @@ TIME: Final = "time"
 LEGAL_TIME: Final = "legal time"
 
 CHECKS: Final = (
-    ARCHIVE, MANIFEST, GENESIS, EPOCHS, EXPORTER, STATEMENT, ISSUER, SIGNATURE, CLAIM, AUDIO, INCLUSION, CHECKPOINT,
-    POLICY, FINALIZATION, ORDER, SUMMARY, TIME, LEGAL_TIME,
+    ARCHIVE, MANIFEST, GENESIS, EPOCHS, EXPORTER, TEXTS, STATEMENT, ISSUER, SIGNATURE, CLAIM, AUDIO, INCLUSION,
+    CHECKPOINT, POLICY, FINALIZATION, ORDER, SUMMARY, TIME, LEGAL_TIME,
 )  # fmt: skip
 """Names of the checks of every report, in their order."""
 

