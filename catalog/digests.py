@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from catalog.crew import processors
 from catalog.ordered import ordered_map
 from catalog.scan import LeftOut, explain
 from kernels.cpu import Stream
@@ -104,10 +105,3 @@ def hash_files(
         yield from ordered_map(work, found, threads=threads or processors())
     finally:
         cancel.set()
-
-
-def processors() -> int:
-    """Processors this process may run on (a container often has fewer than the machine)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,7 +9,8 @@ from pathlib import Path
 from threading import Event
 
 from catalog.audio import inspect_audio
-from catalog.digests import FileDigests, hash_file, processors
+from catalog.crew import processors
+from catalog.digests import FileDigests, hash_file
 from catalog.formats.facts import AudioFacts
 from catalog.ordered import ordered_map
 from catalog.scan import LeftOut, explain

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from catalog.walk import Unusable, explain, walk
 from consensus.errors import RequestError
+
+__all__ = ["LeftOut", "explain", "scan"]
 
 
 class LeftOut(RequestError):
@@ -23,40 +25,9 @@ class LeftOut(RequestError):
 
 
 def scan(paths: Iterable[Path]) -> Iterator[Path | LeftOut]:
-    """Regular files under `paths`: paths in the order given, folders depth first, entries by the bytes of their names.
-
-    Symbolic links are followed. A folder is entered once however many ways lead to it, so loops end and nothing is
-    listed twice through linked folders. What is neither a file nor a folder, or cannot be read, is yielded as LeftOut
-    in its place, never raised.
-    """
-    visited: set[tuple[int, int]] = set()
-    for path in paths:
-        # A stack instead of recursion: depth is the file system's choice, not the interpreter's.
-        stack = [path]
-        while stack:
-            current = stack.pop()
-            try:
-                status = current.stat()
-                if stat.S_ISREG(status.st_mode):
-                    yield current
-                    continue
-                if not stat.S_ISDIR(status.st_mode):
-                    yield LeftOut(current, "neither a file nor a folder")
-                    continue
-                if (status.st_dev, status.st_ino) in visited:
-                    continue
-                visited.add((status.st_dev, status.st_ino))
-                stack.extend(reversed(_entries(current)))
-            except OSError as error:
-                yield LeftOut(current, explain(error))
-
-
-def _entries(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        return [folder / name for name in sorted((entry.name for entry in entries), key=os.fsencode)]
-
-
-def explain(error: OSError) -> str:
-    """The system's own words for what went wrong, without the path (the caller names it)."""
-    words = {FileNotFoundError: "no such file", PermissionError: "permission denied"}.get(type(error))
-    return words or (error.strerror or type(error).__name__).lower()
+    """`catalog.walk.walk` in paths: the same files, in the same order."""
+    for found in walk(map(os.fsencode, paths)):
+        if isinstance(found, Unusable):
+            yield LeftOut(Path(os.fsdecode(found.path)), found.reason)
+        else:
+            yield Path(os.fsdecode(found))

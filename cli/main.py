@@ -27,7 +27,7 @@ STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "1. Put music on record",
         (
-            Verb("hash", "cli.hash", "hash_command", "Identify files: BLAKE3 and SHA-256, in one pass."),
+            Verb("hash", "cli.hash", "hash_command", "Identify files: BLAKE3, as b3sum prints it."),
             Verb("claim", "cli.claim", "claim_command", "Make one signed statement from audio files and their tags."),
             Verb("submit", "cli.submit", "submit_command", "Send a statement to a node and wait until it is final."),
         ),
@@ -140,22 +140,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = stretto.invoke(context)
         sys.stdout.flush()
         return int(code or 0)
-    except click.exceptions.Exit as error:  # --help and --version end this way
-        return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
-        return Exit.USAGE
-    except (click.Abort, KeyboardInterrupt):
-        complain("interrupted")
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read us has seen enough (`| head`). Point stdout elsewhere so that the flush at exit stays quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return Exit.OK
-    except Exception as error:  # noqa: BLE001  the one place at the top (STYLE): one line, never a traceback by surprise
-        message, code = _explain(error)
-        details = error.details if isinstance(error, CliError) else {}
-        return _end(message, code, given, details)
+    except BaseException as error:  # noqa: BLE001  the one place at the top
+        return ended_by(error, given)
+
+
+def ended_by(error: BaseException, arguments: Sequence[str]) -> int:
+    """Says what ended a command line, in at most one line (STYLE: never a traceback by surprise). Gives the exit code.
+
+    Raises: what is no end of a command, as it came.
+    """
+    match error:
+        case click.exceptions.Exit():  # --help and --version end this way
+            return error.exit_code
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+            return Exit.USAGE
+        case click.Abort() | KeyboardInterrupt():
+            complain("interrupted")
+            return Exit.INTERRUPTED
+        case BrokenPipeError():
+            # Whoever read us has seen enough (`| head`). Point stdout elsewhere so that the flush at exit stays quiet.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return Exit.OK
+        case Exception():
+            message, code = _explain(error)
+            details = error.details if isinstance(error, CliError) else {}
+            return _end(message, code, arguments, details)
+    raise error
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

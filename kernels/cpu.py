@@ -6,12 +6,19 @@ the widest SIMD the processor has and releases the interpreter lock, so callers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 from blake3 import blake3
 
-Buffer = bytes | bytearray | memoryview
+TYPE_CHECKING = False  # `stretto hash` imports this module: see catalog.walk
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from mmap import mmap
+
+    Buffer = bytes | bytearray | memoryview | mmap
+
+ALL_THREADS = blake3.AUTO
+"""As many threads as the processors this process may run on."""
 
 DIGEST_BYTES = 32
 LEAVES_MAX = 1 << 20
@@ -30,12 +37,15 @@ class BatchTooLarge(ValueError):
 
 
 class Stream:
-    """BLAKE3 of a message that arrives in pieces, in constant memory."""
+    """BLAKE3 of a message that arrives in pieces, in constant memory.
+
+    threads: how many may work on one piece; more than one pays for pieces of megabytes.
+    """
 
     __slots__ = ("_hasher",)
 
-    def __init__(self) -> None:
-        self._hasher = blake3()
+    def __init__(self, *, threads: int = 1) -> None:
+        self._hasher = blake3(max_threads=threads)
 
     def update(self, piece: Buffer) -> None:
         self._hasher.update(piece)
@@ -43,6 +53,11 @@ class Stream:
     def digest(self) -> bytes:
         """32 bytes, over everything so far; more may follow."""
         return self._hasher.digest()
+
+
+def hash_whole(message: Buffer) -> bytes:
+    """BLAKE3 digest of a message that is all there."""
+    return blake3(message).digest()
 
 
 def hash_leaves(data: Buffer, offsets: Sequence[int]) -> tuple[bytes, ...]:

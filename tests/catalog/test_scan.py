@@ -82,9 +82,9 @@ def test_a_folder_that_may_not_be_read_is_left_out(tmp_path: Path, monkeypatch: 
     make(tmp_path, "closed/song", "open/song")
     real = os.scandir
 
-    def scandir(path: Path) -> object:  # root may read everything, so the refusal is played
-        if path.name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
+    def scandir(path: bytes) -> object:  # root may read everything, so the refusal is played
+        if path.endswith(b"/closed"):
+            raise PermissionError(13, "Permission denied", os.fsdecode(path))
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)

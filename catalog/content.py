@@ -1,0 +1,231 @@
+"""What a file's exact bytes are, found out as fast as one process can, leaving the page cache as it was found.
+
+A small file is read in one call, into a buffer that stays in the processor's cache. A larger one that is in memory
+already is mapped: hashing it where it lies saves the copy, a quarter of the time. One that is not is read in pieces,
+with the kernel told ahead, so that the disk works while the processor hashes. A mapped file that shrinks, or whose
+disk fails, kills the process that looks (SIGBUS): map only in a worker whose end somebody notices (`catalog.crew`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from mmap import MAP_SHARED, PROT_READ, mmap
+
+from catalog.walk import Unusable, explain
+from kernels.cpu import ALL_THREADS, Stream, hash_whole
+
+TYPE_CHECKING = False  # see catalog.walk
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+READ_BYTES = 512 * 1024
+"""One read, and from what size on files are mapped. Fits the second-level cache with room to spare."""
+WINDOW_BYTES = 1 << 30
+"""What is mapped at once: bounds address space, and what a change of the file can spoil before it is noticed."""
+PROBE_BYTES = 8 << 20
+"""One byte in so many tells whether a window is in memory."""
+AHEAD_BYTES = 16 << 20
+"""How far the kernel is told ahead where a file comes from disk."""
+PARALLEL_BYTES_MIN = 4 << 20
+"""Smaller files are not worth waking other processors for."""
+PIECE_WIDE_BYTES = 8 << 20
+"""One read where all processors hash what it brings."""
+
+_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a pipe in the file's place must not hang us
+_NOATIME = getattr(os, "O_NOATIME", 0)
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+
+
+class Content:
+    """What identifies a file's bytes, and the state of the file when they were read.
+
+    blake3, sha256: 32 bytes; sha256 is None where it was not asked for.
+    """
+
+    __slots__ = ("blake3", "ctime_ns", "mtime_ns", "sha256", "size_bytes")
+
+    def __init__(self, state: os.stat_result, blake3: bytes, sha256: bytes | None) -> None:
+        self.size_bytes = state.st_size
+        self.mtime_ns = state.st_mtime_ns
+        self.ctime_ns = state.st_ctime_ns
+        self.blake3 = blake3
+        self.sha256 = sha256
+
+
+class Reader:
+    """Reads files one after the other; one a process."""
+
+    def __init__(
+        self,
+        *,
+        with_sha256: bool = False,
+        mapped: bool = False,
+        keep_bytes: int | None = None,
+        parallel: Callable[[], bool] = lambda: False,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """mapped: files may be mapped (see above). parallel: may one file have all processors now?
+
+        advance: told the number of bytes after each part.
+
+        keep_bytes: how much of what was not in memory before may stay there; what is read beyond it is dropped again,
+        or a set larger than memory would push out everything that others use. None: half of this machine's memory.
+        """
+        self.from_disk = False
+        """Was the last file, or its last part, not in memory when it was looked at?"""
+        self._new_sha256 = None
+        if with_sha256:
+            from hashlib import sha256  # noqa: PLC0415  OpenSSL takes 3 ms to load
+
+            self._new_sha256 = sha256
+        self._mapped = mapped and not with_sha256  # SHA-256 wants each piece again while it is in the cache
+        self._parallel, self._advance = parallel, advance
+        self._keep_bytes = memory_bytes() // 2 if keep_bytes is None else keep_bytes
+        self._fetched_bytes = 0
+        self._buffer = bytearray(READ_BYTES)
+        self._view = memoryview(self._buffer)
+        self._probe = bytearray(1)
+        self._flags = _OPEN | _NOATIME
+        self._nowait = _NOWAIT
+
+    def content(self, path: bytes) -> Content:
+        """One regular file's. Raises: Unusable where it cannot be read, is none, or changed while it was read."""
+        try:
+            descriptor = self._open(path)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise Unusable(path, explain(error) if isinstance(error, OSError) else str(error)) from error
+        try:
+            return self._content(path, descriptor)
+        except OSError as error:
+            raise Unusable(path, explain(error)) from error
+        finally:
+            os.close(descriptor)
+
+    def _open(self, path: bytes) -> int:
+        try:
+            return os.open(path, self._flags)
+        except PermissionError:
+            if not self._flags & _NOATIME:
+                raise
+            # Only a file's owner may read it without leaving a trace. Where one is not ours, others will not be.
+            descriptor = os.open(path, _OPEN)
+            self._flags = _OPEN
+            return descriptor
+
+    def _content(self, path: bytes, descriptor: int) -> Content:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise Unusable(path, "neither a file nor a folder")
+        size, sha256 = before.st_size, None
+        count = self._read_if_there(descriptor) if size < READ_BYTES and self._new_sha256 is None else -1
+        if count == size:
+            blake3 = hash_whole(self._view[:count])
+            self._advance(count)
+            self.from_disk = False
+        elif count <= size:
+            count, blake3, sha256 = self._long(descriptor, size)
+        after = os.fstat(descriptor)
+        # A digest of half the old and half the new content identifies nothing that ever existed.
+        if count != size or (before.st_mtime_ns, size) != (after.st_mtime_ns, after.st_size):
+            raise Unusable(path, "changed while it was being read: try again when it is finished")
+        return Content(after, blake3, sha256)
+
+    def _read_if_there(self, descriptor: int) -> int:
+        """Bytes read into the buffer from what is in memory; 0 where nothing is."""
+        try:
+            if self._nowait:
+                return os.preadv(descriptor, [self._buffer], 0, self._nowait)
+        except BlockingIOError:
+            return 0
+        except OSError:  # a file system that cannot tell; or an error that the next read meets again
+            self._nowait = 0
+        return os.readv(descriptor, [self._buffer])
+
+    def _long(self, descriptor: int, size: int) -> tuple[int, bytes, bytes | None]:
+        """(bytes, BLAKE3, SHA-256) of a file in windows, each mapped or in pieces. Fewer bytes than `size`: it shrank."""
+        parallel = size >= PARALLEL_BYTES_MIN and self._parallel()
+        blake3 = Stream(threads=ALL_THREADS if parallel else 1)
+        sha256 = self._new_sha256() if self._new_sha256 is not None else None
+        start = 0
+        while True:
+            end = min(size, start + WINDOW_BYTES)
+            self.from_disk = not self._is_there(descriptor, start, end)
+            if self._mapped and not self.from_disk and end > start:
+                try:
+                    with mmap(descriptor, end - start, MAP_SHARED, PROT_READ, offset=start) as pages:
+                        blake3.update(pages)
+                except ValueError:  # it is shorter by now
+                    break
+                self._advance(end - start)
+                start = end
+            else:
+                for piece in self._pieces(descriptor, start, end, wide=parallel):
+                    blake3.update(piece)
+                    if sha256 is not None:
+                        sha256.update(piece)
+                    start += len(piece)
+                    self._advance(len(piece))
+            if start < end or start == size:
+                break
+        return start, blake3.digest(), sha256.digest() if sha256 is not None else None
+
+    def _is_there(self, descriptor: int, start: int, end: int) -> bool:
+        """Is this part of the file in memory? True where the system cannot tell: its pages are then left alone."""
+        try:
+            for offset in (*range(start, end, PROBE_BYTES), max(start, end - 1)):
+                if not self._nowait:
+                    break
+                os.preadv(descriptor, [self._probe], offset, self._nowait)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._nowait = 0
+        return True
+
+    def _pieces(self, descriptor: int, start: int, end: int, *, wide: bool) -> Iterator[memoryview]:
+        """The bytes from `start` to `end`, or to where the file ends now; each piece is overwritten by the next."""
+        view = memoryview(bytearray(PIECE_WIDE_BYTES)) if wide else self._view
+        told = kept = offset = start
+        if self.from_disk:
+            _advise(descriptor, start, end - start, "POSIX_FADV_SEQUENTIAL")
+        while offset < end:
+            if self.from_disk and told < min(end, offset + AHEAD_BYTES // 2):
+                _advise(descriptor, told, AHEAD_BYTES, "POSIX_FADV_WILLNEED")
+                told += AHEAD_BYTES
+            count = os.preadv(descriptor, [view[: end - offset]], offset)
+            if count == 0:
+                return
+            yield view[:count]
+            offset += count
+            if self.from_disk:
+                self._fetched_bytes += count
+                if offset == end or offset - kept >= AHEAD_BYTES:
+                    if self._fetched_bytes > self._keep_bytes:
+                        _advise(descriptor, kept, offset - kept, "POSIX_FADV_DONTNEED")
+                    kept = offset
+
+    def tell_ahead(self, path: bytes) -> None:
+        """Has the kernel fetch the beginning of a file that will be read soon. What is wrong with it shows then."""
+        try:
+            descriptor = self._open(path)
+        except (OSError, ValueError):
+            return
+        try:
+            _advise(descriptor, 0, READ_BYTES, "POSIX_FADV_WILLNEED")
+        finally:
+            os.close(descriptor)
+
+
+def _advise(descriptor: int, offset: int, length: int, advice: str) -> None:
+    """posix_fadvise where there is one. Advice only: where it is refused, nothing is lost but time."""
+    try:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(descriptor, offset, length, getattr(os, advice))
+    except OSError:
+        return
+
+
+def memory_bytes() -> int:
+    """This machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
