@@ -124,12 +124,19 @@ def _answers(bench: _Bench, items: Iterator[bytes | Ready], advance: Callable[[i
 def _items(bench: _Bench, paths: Iterable[str], journal: Journal | None) -> Iterator[bytes | Ready]:
     for found in walk(map(os.fsencode, paths)):
         if isinstance(found, Unusable):
-            yield Ready(_part(_ERR, _left_out(found)))
+            answer = _Answer()
+            answer.add(_ERR, _left_out(found))
+            yield Ready(answer.packed())
         elif journal is None:
             yield found
         elif not journal.is_this(found):
             known = journal.known(found, with_sha256=bench.with_sha256)
-            yield found if known is None else Ready(b"".join(bench.show(found, *known)))
+            if known is None:
+                yield found
+            else:
+                answer = _Answer()
+                bench.show(answer, found, *known)
+                yield Ready(answer.packed())
 
 
 class _Bench:
@@ -160,7 +167,7 @@ class _Bench:
         return self._hash(Reader(with_sha256=self.with_sha256), paths)
 
     def _hash(self, reader: Reader, paths: list[bytes]) -> bytes:
-        parts: list[bytes] = []
+        answer = _Answer()
         keep: list[bytes] = []
         told = 0
         for i, path in enumerate(paths):
@@ -171,23 +178,50 @@ class _Bench:
             try:
                 content = reader.content(path)
             except Unusable as problem:
-                parts.append(_part(_ERR, _left_out(problem)))
-            else:
-                parts += self.show(path, content.size_bytes, content.blake3, content.sha256)
-                if self._journaled:
-                    keep.append(_entry(path, content))
-        if keep:
-            parts.append(_part(_KEEP, b"".join(keep)))
-        return b"".join(parts)
+                answer.add(_ERR, _left_out(problem))
+                continue
+            self.show(answer, path, content.size_bytes, content.blake3, content.sha256)
+            if self._journaled:
+                keep.append(_entry(path, content))
+        answer.add(_KEEP, b"".join(keep))
+        return answer.packed()
 
-    def show(self, path: bytes, size_bytes: int, blake3: bytes, sha256: bytes | None) -> list[bytes]:
-        """Parts of an answer: one file's lines."""
+    def show(self, answer: _Answer, path: bytes, size_bytes: int, blake3: bytes, sha256: bytes | None) -> None:
+        """Adds one file's lines."""
         if self._layout == "b3sum":
-            return _show_b3sum(path, blake3)
-        if self._layout == "sha256sum":
+            answer.add(_OUT, sum_line(blake3, _b3sum_name(answer, path), _ESCAPED_B3SUM))
+        elif self._layout == "sha256sum":
             assert sha256 is not None, "Wanted has it computed"
-            return [_part(_OUT, sum_line(sha256, path, _ESCAPED_SHA256SUM))]
-        return [_part(_OUT, self._shown(path, size_bytes, blake3, sha256 if self.with_sha256 else None))]
+            answer.add(_OUT, sum_line(sha256, path, _ESCAPED_SHA256SUM))
+        else:
+            answer.add(_OUT, self._shown(path, size_bytes, blake3, sha256 if self.with_sha256 else None))
+
+
+class _Answer:
+    """Parts in order, neighbours of a kind joined."""
+
+    __slots__ = ("_done", "_kind", "_open")
+
+    def __init__(self) -> None:
+        self._done: list[bytes] = []
+        self._kind = _OUT
+        self._open: list[bytes] = []
+
+    def add(self, kind: bytes, data: bytes) -> None:
+        if kind != self._kind or kind == _ERR:
+            self._close()
+            self._kind = kind
+        self._open.append(data)
+
+    def packed(self) -> bytes:
+        self._close()
+        return b"".join(self._done)
+
+    def _close(self) -> None:
+        data = b"".join(self._open)
+        self._open.clear()
+        if data:
+            self._done += (self._kind, len(data).to_bytes(4, "little"), data)
 
 
 # ---- check files -----------------------------------------------------------------------------------------------------
@@ -196,17 +230,16 @@ _ESCAPED_B3SUM = ((b"\\", b"\\\\"), (b"\n", b"\\n"))
 _ESCAPED_SHA256SUM = (*_ESCAPED_B3SUM, (b"\r", b"\\r"))
 
 
-def _show_b3sum(path: bytes, blake3: bytes) -> list[bytes]:
+def _b3sum_name(answer: _Answer, path: bytes) -> bytes:
     try:
-        name = path
         path.decode()
     except UnicodeDecodeError:
         # b3sum's check files are UTF-8 throughout, and one bad byte stops it reading the whole file. So, like b3sum,
         # write U+FFFD for bytes that are not UTF-8; b3sum then refuses that one line and checks the others.
-        name = path.decode("utf-8", "replace").encode()
         warning = b": b3sum cannot check a name that is not UTF-8; sha256sum can (--format sha256sum)"
-        return [_part(_ERR, b"+" + path + warning), _part(_OUT, sum_line(blake3, name, _ESCAPED_B3SUM))]
-    return [_part(_OUT, sum_line(blake3, name, _ESCAPED_B3SUM))]
+        answer.add(_ERR, b"+" + path + warning)
+        return path.decode("utf-8", "replace").encode()
+    return path
 
 
 def sum_line(digest: bytes, name: bytes, escaped: tuple[tuple[bytes, bytes], ...]) -> bytes:
@@ -225,12 +258,8 @@ def sum_line(digest: bytes, name: bytes, escaped: tuple[tuple[bytes, bytes], ...
 # ---- answers ---------------------------------------------------------------------------------------------------------
 
 
-def _part(kind: bytes, data: bytes) -> bytes:
-    return kind + len(data).to_bytes(4, "little") + data
-
-
 def _parts(answer: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Neighbours for stdout come out as they went in; there is nothing between two parts."""
+    """(kind, data) of what `_Answer` packed."""
     start = 0
     while start < len(answer):
         end = start + 5 + int.from_bytes(answer[start + 1 : start + 5], "little")
