@@ -11,7 +11,7 @@ SEEDS ?= 500
 NIGHTLY_SEEDS ?= 20000
 SECONDS_TO_FUZZ := $(if $(filter command% env%,$(origin SECONDS)),$(SECONDS),3600)
 
-.PHONY: help demo test check format bench sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify
+.PHONY: help demo test check format bench bench-hash sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify
 
 help:  ## Shows this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ format: setup-dev  ## Formats the code
 bench: setup-dev  ## Measures what the README says; writes bench/out/
 	@$(BIN)/python -m bench.run
 
+bench-hash: setup-dev  ## `stretto hash` beside b3sum: warm, cold, three corpora; some 11 GB of disk
+	@$(BIN)/python -m bench.hash $(HASH)
+
 sim: setup-dev  ## Deterministic simulation of whole nodes; SEEDS=N
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS)
 
@@ -56,6 +59,7 @@ $(VENV)/.runtime: $(VENV)/.python requirements.lock $(BUILD_INPUTS)
 	@echo "stretto: installing what it needs (about a minute the first time)" >&2
 	$(PIP) install --no-deps --require-hashes -r requirements.lock
 	$(PIP) install --no-deps -e .
+	$(BIN)/python -m compileall -q catalog cli kernels # an editable installation does not
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock scripts/system-packages

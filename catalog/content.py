@@ -27,9 +27,9 @@ MAP_BYTES_MIN = 64 * 1024
 WINDOW_BYTES = 1 << 30
 """What is mapped at once: bounds address space, and what a change of the file can spoil before it is noticed."""
 TRIAL_BYTES, TRIAL_S_MAX = 32 << 20, 1e-11
-"""All at once, pages are mapped faster than one by one as they are met, but by one processor while the others wait. So
-with many, only files that lie in memory in large pages are: those are mapped 20 times as fast, which the beginning shows
-(s/byte).
+"""Pages are mapped faster all at once than one by one as they are met, but by one processor while the others wait. So
+with many processors only a file that lies in memory in large pages is: that is 20 times as fast, which the beginning
+shows (seconds a byte).
 """
 PROBE_BYTES = 8 << 20
 """One byte in so many tells whether a window is in memory."""
@@ -154,7 +154,7 @@ class Reader:
         return os.readv(descriptor, [self._buffer])
 
     def _long(self, descriptor: int, size: int) -> tuple[int, bytes, bytes | None]:
-        """(bytes, BLAKE3, SHA-256) of a file in windows, each mapped or in pieces. Fewer bytes than `size`: it shrank."""
+        """(bytes, BLAKE3, SHA-256), window by window, mapped or in pieces; fewer bytes than `size` if it shrank."""
         parallel = size >= PARALLEL_BYTES_MIN and self._parallel()
         blake3 = Stream(threads=ALL_THREADS if parallel else 1)
         sha256 = self._new_sha256() if self._new_sha256 is not None else None

@@ -1,6 +1,6 @@
 """A file that remembers digests, so that a long reading that was cut short, or is done again, reads only what is new.
 
-One line a file: BLAKE3, SHA-256 or `-`, size in bytes, times of the last change of content and of anything (both in ns),
+One line a file: BLAKE3, SHA-256 or `-`, size in bytes, times of the last change of content and of anything (in ns),
 name. A digest is taken over only where size and both times are what they were. No program can set the second time, so
 new content under an old time of modification is read again too. What nothing notices is a change by another system
 that mounts the same disk with its clock set back: without the journal, everything is read.
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 HEADER = b"stretto hash journal 1\n"
 SETTLED_NS = 2_000_000_000
-"""A file that changed less than this ago is not recorded: clocks of file systems tick as seldom, and it may change again
-within the tick."""
+"""A file that changed less than this ago is not recorded: it may change again within the same tick of the file system's
+clock, and no difference would be seen."""
 LINE_BYTES_MAX = 16 * 1024
 """Far over the longest: a name of 4,095 bytes, every one of them escaped."""
 

@@ -1,7 +1,7 @@
 """`stretto hash` without what it does not need; started by scripts/stretto as a script, with `python -SP`.
 
-Python takes 7 ms to start this way and 10 the usual way; click takes 25 more. b3sum hashes 300 MB in that time. Whatever
-is not a plain `stretto hash` goes the usual way, through `cli.main`.
+Python takes 7 ms to start this way and 10 the usual way; click takes 25 more, in which b3sum hashes 300 MB. Whatever is
+not a plain `stretto hash` goes the usual way, through `cli.main`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def start(arguments: list[str]) -> None:
         except ImportError:  # the packages are elsewhere: Python's own ways know
             plain = None
     if plain is None:
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "cli.main", *arguments])
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "cli.main", *arguments])  # noqa: S606
     try:
         code = sums.run(*plain)
         sys.stdout.flush()

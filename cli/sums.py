@@ -40,9 +40,13 @@ class Wanted:
     def __init__(
         self, *, layout: str | None = None, sha256: bool = False, threads: int | None = None, journal: str | None = None
     ) -> None:
-        """layout: one of LAYOUTS; None: table on a terminal, else b3sum. sha256: besides BLAKE3, where there is room."""
-        self.layout = layout or ("table" if sys.stdout.isatty() else "b3sum")
-        self.sha256 = sha256 or self.layout == "sha256sum"
+        """layout: one of LAYOUTS. sha256: SHA-256 is wanted; so it is by naming a layout that has it.
+
+        Without either it is BLAKE3 alone, as a table on a terminal, else as b3sum prints it.
+        """
+        piped = "sha256sum" if sha256 else "b3sum"
+        self.layout = layout or ("table" if sys.stdout.isatty() else piped)
+        self.sha256 = sha256 or layout in ("sha256sum", "json", "table")
         self.threads = threads
         self.journal = journal
 
