@@ -1,7 +1,7 @@
 """What a file's exact bytes are, found out as fast as one process can, leaving the page cache as it was found.
 
 A file that is in memory already is mapped: hashing it where it lies saves the copy, a quarter of the time. One that is
-not is read in pieces, with the kernel told ahead, so that the disk works while the processor hashes. A mapped file that
+not is read in pieces, the kernel reading ahead, so that the disk works while the processor hashes. A mapped file that
 shrinks, or whose disk fails, kills the process that looks (SIGBUS): map only in a worker whose end somebody notices
 (`catalog.crew`).
 """
@@ -33,12 +33,12 @@ shows (seconds a byte).
 """
 PROBE_BYTES = 8 << 20
 """One byte in so many tells whether a window is in memory."""
-AHEAD_BYTES = 16 << 20
-"""How far the kernel is told ahead where a file comes from disk."""
+DROP_BYTES = 16 << 20
+"""What is dropped at once behind the reading, where the set is too large to be kept."""
 PARALLEL_BYTES_MIN = 4 << 20
 """Smaller files are not worth waking other processors for."""
-PIECE_WIDE_BYTES = 8 << 20
-"""One read where all processors hash what it brings."""
+PIECE_WIDE_BYTES = 1 << 20
+"""One read where all processors hash what it brings: small enough that the disk need not wait for them."""
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a pipe in the file's place must not hang us
 _READ = mmap.PROT_READ
@@ -200,13 +200,10 @@ class Reader:
     def _pieces(self, descriptor: int, start: int, end: int, *, wide: bool) -> Iterator[memoryview]:
         """The bytes from `start` to `end`, or to where the file ends now; each piece is overwritten by the next."""
         view = memoryview(bytearray(PIECE_WIDE_BYTES)) if wide else self._view
-        told = kept = offset = start
-        if self.from_disk:
+        kept = offset = start
+        if self.from_disk:  # the kernel's own reading ahead, doubled; asking for ranges costs it twice the time
             _advise(descriptor, start, end - start, "POSIX_FADV_SEQUENTIAL")
         while offset < end:
-            if self.from_disk and told < min(end, offset + AHEAD_BYTES // 2):
-                _advise(descriptor, told, AHEAD_BYTES, "POSIX_FADV_WILLNEED")
-                told += AHEAD_BYTES
             count = os.preadv(descriptor, [view[: end - offset]], offset)
             if count == 0:
                 return
@@ -214,7 +211,7 @@ class Reader:
             offset += count
             if self.from_disk:
                 self._fetched_bytes += count
-                if offset == end or offset - kept >= AHEAD_BYTES:
+                if offset == end or offset - kept >= DROP_BYTES:
                     if self._fetched_bytes > self._keep_bytes:
                         _advise(descriptor, kept, offset - kept, "POSIX_FADV_DONTNEED")
                     kept = offset
