@@ -77,13 +77,16 @@ class Task:
     def __init__(self, board: Board, worker: int) -> None:
         self._board = board
         self._worker = worker
+        self._parent = os.getppid()
 
     def nothing_waits(self) -> bool:
         """Is nobody waiting for this worker, so that it may use other processors too?"""
         return self._board.nothing_waits()
 
     def weigh(self, weight: int) -> None:
-        """So much more was done."""
+        """So much more was done. Ends the process where nobody waits for it any more."""
+        if os.getppid() != self._parent:
+            os._exit(130)
         self._board.weigh(self._worker, weight)
 
 
