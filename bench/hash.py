@@ -217,12 +217,18 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in rows:
         ratio = row["ratio_to_b3sum"]
-        lines.append(
-            f"| {row['files']:,} {row['corpus']} | {row['state']} | {row['bytes'] / 1e9:.2f} "
-            f"| {row['b3sum']['gb_per_s']} | {row['stretto']['gb_per_s']} | {row['read']['gb_per_s']} | {row['b3sum']['cpu_s']} "
-            f"| {row['stretto']['cpu_s']} | {ratio['median']} ({ratio['min']} to {ratio['max']}) "
-            f"| {row['ratio_to_read']['median']} | {row['load'][0]} to {row['load'][1]} |"
+        ours, theirs, read = (row[name] for name in ("stretto", "b3sum", "read"))
+        cells = (
+            f"{row['files']:,} {row['corpus']}",
+            row["state"],
+            f"{row['bytes'] / 1e9:.2f}",
+            *(one["gb_per_s"] for one in (theirs, ours, read)),
+            *(one["cpu_s"] for one in (theirs, ours)),
+            f"{ratio['median']} ({ratio['min']} to {ratio['max']})",
+            row["ratio_to_read"]["median"],
+            f"{row['load'][0]} to {row['load'][1]}",
         )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -72,7 +72,7 @@ def test_a_line_that_was_cut_short_is_cut_off_and_the_next_one_is_whole(tmp_path
 @pytest.mark.parametrize("content", [b"some song\n", b"some song", HEADER + b"what is this\n", HEADER + b"x" * 20_000])
 def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "j").write_bytes(content)
-    with pytest.raises(JournalDamaged, match="line [12] .*give another file"):
+    with pytest.raises(JournalDamaged, match=r"line [12] .*give another file"):
         Journal(str(tmp_path / "j"))
     assert (tmp_path / "j").read_bytes() == content
 
