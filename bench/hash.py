@@ -18,6 +18,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -67,6 +68,8 @@ def make(folder: Path, count: int, low: int, high: int, block: bytes) -> list[Pa
             while left:
                 start = chance.randrange(len(block) // 2)
                 left -= file.write(memoryview(block)[start : start + left])
+    for path in paths:
+        with path.open("rb") as file:
             os.fdatasync(file.fileno())  # what is not on disk yet cannot be taken out of memory
     return paths
 
@@ -285,6 +288,7 @@ def main() -> int:
         return 1
     for package in ("catalog", "cli", "kernels"):  # as installing a wheel does; b3sum is compiled too
         compileall.compile_dir(ROOT / package, quiet=1)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the files go, whatever ends this
     given.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     block = random.Random(1).randbytes(BLOCK_BYTES)
