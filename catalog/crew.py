@@ -74,10 +74,11 @@ class Board:
 class Task:
     """What the work of one worker may ask and tell."""
 
-    def __init__(self, board: Board, worker: int) -> None:
+    def __init__(self, board: Board, worker: int, parent: int) -> None:
+        """parent: the process that forked; asked for in the child, it could be gone already."""
         self._board = board
         self._worker = worker
-        self._parent = os.getppid()
+        self._parent = parent
 
     def nothing_waits(self) -> bool:
         """Is nobody waiting for this worker, so that it may use other processors too?"""
@@ -122,6 +123,7 @@ class Crew:
         self._hire, self._redo, self._notice, self._advance = hire, redo, notice, advance
         self._processes = min(processes, PROCESSES_MAX)
         self._board = Board()
+        self._own = os.getpid()
         self._take, self._give = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
         os.set_blocking(self._give, False)
         self._workers: dict[int, _Worker] = {}
@@ -220,7 +222,7 @@ class Crew:
         code = 1
         try:
             os.close(self._give)  # or nobody would see the end of the tasks
-            work = self._hire(Task(self._board, slot))
+            work = self._hire(Task(self._board, slot, self._own))
             while packet := os.read(self._take, PACKET_BYTES_MAX):
                 number = int.from_bytes(packet[:_NUMBER], "little")
                 self._board.take(slot, number)
