@@ -10,6 +10,7 @@ from threading import Event
 
 from catalog.audio import inspect_audio
 from catalog.digests import FileDigests, hash_file, processors
+from catalog.fingerprint import Fingerprint
 from catalog.formats.facts import AudioFacts
 from catalog.ordered import ordered_map
 from catalog.scan import LeftOut, explain
@@ -23,6 +24,8 @@ class Track:
     digests: FileDigests
     facts: AudioFacts
     tags: Tags
+    chromaprint: Fingerprint | None = None
+    """None where it was not asked for, or not computed."""
 
     @property
     def path(self) -> Path:

@@ -21,6 +21,10 @@ class LeftOut(RequestError):
         self.path = path
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[LeftOut], tuple[Path, str]]:
+        """Errors are pickled by their message, which would not build this one again in another process."""
+        return type(self), (self.path, self.reason)
+
 
 def scan(paths: Iterable[Path]) -> Iterator[Path | LeftOut]:
     """Regular files under `paths`: paths in the order given, folders depth first, entries by the bytes of their names.
