@@ -234,10 +234,18 @@ def _encode_tags(tags: Tags) -> dict[str, Any]:
 
 
 def _parse_tags(row: Mapping[str, Any]) -> Tags:
-    texts = {name: _text(row[name]) for name in _TAG_TEXTS if name in row}
-    lists = {name: _texts(row[name]) for name in _TAG_LISTS if name in row}
-    people = tuple((PartyRole(role), _text(name)) for role, name in row.get("people", ()))
-    return Tags(people=people, **texts, **lists)  # type: ignore[arg-type]  names are those of the fields
+    title, version, unreadable = (_text(row[name]) if name in row else None for name in _TAG_TEXTS)
+    organisations, isrc, iswc, barcode = (_texts(row.get(name, ())) for name in _TAG_LISTS)
+    return Tags(
+        title=title,
+        version=version,
+        unreadable=unreadable,
+        people=tuple((PartyRole(role), _text(name)) for role, name in row.get("people", ())),
+        organisations=organisations,
+        isrc=isrc,
+        iswc=iswc,
+        barcode=barcode,
+    )
 
 
 def _parse_facts(row: Mapping[str, Any]) -> AudioFacts:
