@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.ordered import ordered_map
-from catalog.scan import LeftOut, explain
+from catalog.scan import Cancelled, LeftOut
 from kernels.cpu import Stream
 
 READ_BYTES = 512 * 1024
@@ -30,10 +30,6 @@ class FileDigests:
     """32 bytes."""
 
 
-class Cancelled(Exception):
-    """The caller no longer wants the result."""
-
-
 def hash_file(
     path: Path, *, advance: Callable[[int], None] | None = None, cancel: threading.Event | None = None
 ) -> FileDigests:
@@ -46,11 +42,11 @@ def hash_file(
         # Non-blocking, so that a pipe put in the file's place cannot hang us between scan and here.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise LeftOut(path, explain(error)) from error
+        raise LeftOut.of(path, error) from error
     try:
         return _hash_open(path, descriptor, advance, cancel)
     except OSError as error:
-        raise LeftOut(path, explain(error)) from error
+        raise LeftOut.of(path, error) from error
     finally:
         os.close(descriptor)
 

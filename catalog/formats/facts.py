@@ -54,7 +54,13 @@ class BadAudio(Exception):
     """Not usable as audio. The message says why, in words that fit after the file's name."""
 
 
+class NotAudio(BadAudio):
+    """Nothing is wrong with the file: it is something else."""
+
+
 TRUNCATED = "truncated"
+ENCRYPTED = "encrypted (DRM): nobody but its seller's players can tell what it holds; take the master instead"
+KNOWN = "wav, flac, ogg, mp3, m4a, aiff"
 
 
 def read_exactly(file: BinaryIO, count: int, what: str) -> bytes:
