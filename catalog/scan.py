@@ -55,14 +55,16 @@ class LeftOut(RequestError):
         return type(self), (self.path, self.reason, self.cause)
 
 
-def scan(paths: Iterable[Path]) -> Iterator[Path | LeftOut]:
+def scan(paths: Iterable[Path], visited: set[tuple[int, int]] | None = None) -> Iterator[Path | LeftOut]:
     """Regular files under `paths`: paths in the order given, folders depth first, entries by the bytes of their names.
 
     Symbolic links are followed. A folder is entered once however many ways lead to it, so loops end and nothing is
     listed twice through linked folders. What is neither a file nor a folder, or cannot be read, is yielded as LeftOut
     in its place, never raised.
+
+    visited: (device, inode) of folders not to be entered; those that are entered are added.
     """
-    visited: set[tuple[int, int]] = set()
+    visited = set() if visited is None else visited
     for path in paths:
         # A stack instead of recursion: depth is the file system's choice, not the interpreter's.
         stack = [path]
