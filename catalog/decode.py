@@ -15,8 +15,9 @@ from catalog.tools import Tools, run_tool
 DEADLINE_S: Final = 120
 BYTES_PER_S_MIN: Final = 250_000
 """A decoder slower than this on its input is stuck; the slowest seen read 5 MB of it a second."""
-_SLACK_MS: Final = 200
-"""Between a header's duration and the decoded one: encoders count their own padding differently."""
+_SLACK_MS: Final = 15
+"""Between a header's duration and the decoded one: rounding to the header's clock. One lost frame of ALAC is 21 ms or
+more."""
 
 
 def complete(path: Path, facts: AudioFacts, tools: Tools, cancel: Event | None = None) -> AudioFacts:

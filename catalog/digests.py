@@ -69,6 +69,8 @@ def _hash_open(
         size += count
         if advance is not None:
             advance(count)
+        if size > before.st_size:  # it grows while we read: faster than we do, and this would never end
+            break
     after = os.fstat(descriptor)
     # A digest of half the old and half the new content identifies nothing that ever existed.
     if size != before.st_size or (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
