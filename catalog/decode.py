@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from catalog.tools import Tools, run_tool
 DEADLINE_S: Final = 120
 BYTES_PER_S_MIN: Final = 250_000
 """A decoder slower than this on its input is stuck; the slowest seen read 5 MB of it a second."""
+_ADDRESS: Final = re.compile(r"\[[^\]]*@ 0x[0-9a-f]+\]")
 _SLACK_MS: Final = 15
 """Between a header's duration and the decoded one: rounding to the header's clock. One lost frame of ALAC is 21 ms or
 more."""
@@ -27,7 +30,8 @@ def complete(path: Path, facts: AudioFacts, tools: Tools, cancel: Event | None =
     """
     if facts.format == "flac/flac" and facts.bits is not None and facts.bits > 24:
         if tools.flac is None:
-            raise BadAudio(f"FLAC of {facts.bits} bits is decoded by the flac program alone: install flac 1.4 or newer")
+            problem = f"FLAC of {facts.bits} bits is decoded by the flac program (1.4 or newer) alone"
+            raise BadAudio(f"{problem}: 'stretto catalog scan' asks it where it is installed")
         return _decode_flac(path, facts, tools.flac, cancel)
     if tools.ffmpeg is not None and facts.media_type == "audio/mp4":
         return decode_by_ffmpeg(path, "mov", facts, tools.ffmpeg, cancel)
@@ -92,6 +96,14 @@ def _digest_output(
     deadline_s = DEADLINE_S + path.stat().st_size / BYTES_PER_S_MIN
     status, complaint = run_tool(command, take, deadline_s=deadline_s, cancel=cancel)
     if status != 0:
-        said = complaint.replace(f"file:{path}", "").replace(str(path), "").strip().splitlines()
-        raise BadAudio(f"damaged: it does not decode to the end ({said[0].strip(': ')[:160] if said else status})")
+        raise BadAudio(f"damaged: it does not decode to the end ({_complaint(complaint, path) or status})")
     return sha256.digest(), count
+
+
+def _complaint(said: str, path: Path) -> str:
+    """The first line of it, without what differs from run to run: where the file lies, and addresses in memory."""
+    name = os.fsencode(path).decode("utf-8", "replace")
+    for line in said.replace(f"file:{name}", "").replace(name, "").splitlines():
+        if text := _ADDRESS.sub("", line).strip(" :"):
+            return text[:160]
+    return ""

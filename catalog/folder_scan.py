@@ -1,4 +1,4 @@
-"""`stretto catalog scan`: list the folders, read what is new, write the catalogue folder. Each step can be cut short."""
+"""`stretto catalog scan`: list the folders, read what is new, write the catalogue folder; any step can be cut short."""
 
 from __future__ import annotations
 

@@ -59,7 +59,9 @@ def inspect_foreign(path: Path, file: BinaryIO, foreign: Foreign, tools: Tools, 
     ):
         raise BadAudio(ENCRYPTED)
     if tools.ffmpeg is None or tools.ffprobe is None:
-        raise BadAudio(f"{foreign.media_type} is read by 'stretto catalog scan' alone, with ffmpeg installed")
+        raise BadAudio(
+            f"{foreign.media_type} is decoded by ffmpeg alone: 'stretto catalog scan' asks it where it is installed"
+        )
     stream, duration_s = _probe(path, foreign, tools.ffprobe, cancel)
     codec = str(stream.get("codec_name", "unknown"))
     # WavPack's hybrid mode is lossy without its correction file: bit 3 of a block's flags.

@@ -75,6 +75,8 @@ def _check_folders(folders: tuple[Path, ...], out: Path) -> None:
             raise CliError(f"{folder}: {why}", Exit.NO_INPUT)
     if out.exists() and not out.is_dir():
         raise CliError(f"--into {out} is not a folder", Exit.CANNOT_CREATE)
+    if any(out.exists() and out.samefile(folder) for folder in folders):
+        raise CliError(f"--into {out} is the music itself: name another folder", Exit.CANNOT_CREATE)
     if (out / MANIFEST_NAME).exists():
         try:
             Manifest.open(out)

@@ -79,6 +79,7 @@ def test_what_cannot_be_scanned_or_written_is_refused_before_anything_is_read(
     assert stretto("catalog", "scan", tmp_path / "none", "--into", tmp_path / "out").code == Exit.NO_INPUT
     assert stretto("catalog", "scan", music / "0.flac", "--into", tmp_path / "out").code == Exit.NO_INPUT
     assert stretto("catalog", "scan", music, "--into", music / "0.flac").code == Exit.CANNOT_CREATE
+    assert stretto("catalog", "scan", music, "--into", music).code == Exit.CANNOT_CREATE
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "manifest.jsonl").write_bytes(b"somebody's own\n")
     assert stretto("catalog", "scan", music, "--into", tmp_path / "foreign").code == Exit.CANNOT_CREATE
