@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import os
 import threading
 import time
 from pathlib import Path
@@ -14,7 +17,7 @@ from catalog.decode import decode_by_ffmpeg
 from catalog.formats.facts import AudioFacts, BadAudio
 from catalog.scan import Cancelled, Cause, LeftOut
 from catalog.tools import NO_TOOLS, Tools, ToolStuck, find_tools, run_tool
-from tests.catalog.audio_files import RATE_HZ, box, m4a, sound_entry, tone
+from tests.catalog.audio_files import KINDS, RATE_HZ, box, encoded, m4a, sound_entry, tone
 from tests.catalog.programs import ffmpeg, need, script
 
 
@@ -167,6 +170,35 @@ def test_a_decoder_that_gives_too_little_is_not_believed(tmp_path: Path) -> None
     (tmp_path / "a.m4a").write_bytes(b"x")
     with pytest.raises(BadAudio, match="truncated: 10 of 2000 ms decode"):
         decode_by_ffmpeg(tmp_path / "a.m4a", "mov", facts, short, None)
+
+
+def test_a_32_bit_flac_decoded_to_other_samples_than_its_header_promises_is_damaged(tmp_path: Path) -> None:
+    packed = (RATE_HZ << 44 | 1 << 41 | 31 << 36 | 441).to_bytes(8, "big")
+    good = hashlib.md5(bytes(441 * 8), usedforsecurity=False).digest()
+    decoder = Tools(flac=script(tmp_path / "flac", f"head -c {441 * 8} /dev/zero"))
+    for md5, accepted in ((good, True), (b"x" * 16, False)):
+        (tmp_path / "a.flac").write_bytes(b"fLaC\x80\0\0\x22" + bytes(10) + packed + md5)
+        if accepted:
+            pcm = inspect_audio(tmp_path / "a.flac", decoder).pcm
+            assert pcm is not None
+            assert (pcm.format, pcm.sha256) == ("s32le", hashlib.sha256(bytes(441 * 8)).digest())
+        else:
+            assert "does not match the checksum" in refusal(tmp_path / "a.flac", decoder).reason
+
+
+def test_a_device_that_fails_under_the_decoder_is_not_taken_for_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = encoded(next(kind for kind in KINDS if kind.name == "flac16.flac"))
+    (tmp_path / "a.flac").write_bytes(whole[: len(whole) // 2])  # what libsndfile sees where reading stops
+    assert refusal(tmp_path / "a.flac").cause is Cause.CONTENT
+
+    def readv(descriptor: int, buffers: list[bytearray]) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "readv", readv)
+    refused = refusal(tmp_path / "a.flac")
+    assert (refused.reason, refused.cause) == ("input/output error", Cause.DEVICE)
 
 
 def test_a_tool_that_is_there_and_does_not_run_counts_as_absent(
