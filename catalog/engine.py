@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -51,11 +51,9 @@ class Engine(Protocol):
 class LocalEngine:
     """Threads of this process: hashing, decoding and the programs asked all work outside the interpreter's lock."""
 
-    def __init__(self, threads: int, tools: Tools, advance: Callable[[int], None] | None = None) -> None:
-        """advance: told the number of bytes after each read of the hashing, from the worker's thread."""
+    def __init__(self, threads: int, tools: Tools) -> None:
         self._threads = threads
         self._tools = tools
-        self._advance = advance
 
     def results(self, work: Iterable[Work]) -> Generator[Result, None, None]:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  brings `logging` along
@@ -65,7 +63,7 @@ class LocalEngine:
         finished: SimpleQueue[Future[Result]] = SimpleQueue()
 
         def one(item: Work) -> Result:
-            return item, record_of(item.path, item.root, tools=self._tools, advance=self._advance, cancel=cancel)
+            return item, record_of(item.path, item.root, tools=self._tools, cancel=cancel)
 
         pool = ThreadPoolExecutor(self._threads)
         in_flight = 0

@@ -126,7 +126,7 @@ class TrackRecord:
             )
         except KeyError as error:
             raise ValueError(f"a track with {error.args[0]!r}") from error
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"a track ({error})") from error
 
 
@@ -286,6 +286,7 @@ def _parse_fingerprint(row: Mapping[str, Any] | None) -> Fingerprint | None:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"text, got {value!r}")  # noqa: TRY004  one kind of error for a malformed line
+    value.encode()  # a lone surrogate, which JSON can write and UTF-8 cannot, is a ValueError
     return value
 
 

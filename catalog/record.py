@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -19,17 +18,16 @@ def record_of(
     root: Path,
     *,
     tools: Tools | None = None,
-    advance: Callable[[int], None] | None = None,
     cancel: Event | None = None,
 ) -> TrackRecord | LeftOut:
     """What the manifest says of the file at `path`, or why it says nothing.
 
     root: the folder that paths are relative to. tools: those of this machine unless told otherwise. Machines that work
-    on one manifest must agree in `algorithms_of(tools)`. advance: told the bytes after each read of the hashing.
+    on one manifest must agree in `algorithms_of(tools)`.
     Raises: Cancelled; nothing else that a file could bring about.
     """
     try:
-        track = examine(path, tools=find_tools() if tools is None else tools, advance=advance, cancel=cancel)
+        track = examine(path, tools=find_tools() if tools is None else tools, cancel=cancel)
     except LeftOut as left_out:
         return left_out
     return TrackRecord.of(track, root)
