@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,8 @@ def _identity(path: Path) -> tuple[int, int, int, int]:
         status = os.stat(path)  # noqa: PTH116  a path of undecodable bytes is as good as any
     except OSError as error:
         raise LeftOut.of(path, error) from error
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for whoever writes to it
+        raise LeftOut(path, "neither a file nor a folder")
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from catalog.folder_scan import CannotWrite, DeviceFailed, SameName, Scanned, sc
 from catalog.journal import JOURNAL_NAME, Journal, JournalUnusable, Listed, OtherFolders
 from catalog.manifest import LEFT_OUT_NAME, MANIFEST_NAME, Manifest, TrackRecord
 from catalog.record import record_of
-from catalog.scan import LeftOut
+from catalog.scan import Cause, LeftOut
 from catalog.tools import NO_TOOLS, Tools
 from tests.catalog.audio_files import KINDS, encoded, m4a, sound_entry
 from tests.catalog.builders import tagged_flac
@@ -465,6 +466,17 @@ def test_the_run_report_says_how_it_went_and_does_not_guess_energy(tmp_path: Pat
     assert report["energy"] == "not measured"
     assert "not found" in report["tools"]["fpcalc"]
     assert {"wall_s", "cpu_s", "cpu_programs_s", "bytes_per_s", "engine", "host"} <= set(report)
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_or_a_socket_that_took_a_files_place_is_left_out_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        for name in ("pipe", "socket"):
+            result = record_of(tmp_path / name, tmp_path, tools=NO_TOOLS)
+            assert isinstance(result, LeftOut)
+            assert (result.reason, result.cause) == ("neither a file nor a folder", Cause.MOMENT)
 
 
 def test_a_left_out_file_and_a_record_survive_another_process(tmp_path: Path, music: Path) -> None:
