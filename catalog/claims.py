@@ -125,6 +125,7 @@ def build_claim(track: Track, terms: Terms, salts: SaltSource) -> TrackClaim:
             media_type=facts.media_type,
             pcm=_pcm(facts.pcm),
             flac_md5=facts.flac_md5,
+            chromaprint=track.chromaprint.sha256 if track.chromaprint else None,
         )
         claim = Claim(
             subject=Subject.RECORDING,
@@ -170,7 +171,7 @@ def _parties(track: Track, terms: Terms, salts: SaltSource, warnings: list[str])
 
 
 def _pcm(pcm: DecodedPcm | None) -> Pcm | None:
-    if pcm is None:
+    if pcm is None or pcm.floating:  # the claim's field is one of integers: a float's digest stays in the manifest
         return None
     return Pcm(sha256=pcm.sha256, rate=pcm.rate_hz, channels=pcm.channels, bits=pcm.bits)
 

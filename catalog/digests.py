@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catalog.crew import processors
 from catalog.ordered import ordered_map
-from catalog.scan import LeftOut, explain
+from catalog.scan import Cancelled, LeftOut
 from kernels.cpu import Stream
 
 READ_BYTES = 512 * 1024
@@ -31,10 +31,6 @@ class FileDigests:
     """32 bytes."""
 
 
-class Cancelled(Exception):
-    """The caller no longer wants the result."""
-
-
 def hash_file(
     path: Path, *, advance: Callable[[int], None] | None = None, cancel: threading.Event | None = None
 ) -> FileDigests:
@@ -47,11 +43,11 @@ def hash_file(
         # Non-blocking, so that a pipe put in the file's place cannot hang us between scan and here.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise LeftOut(path, explain(error)) from error
+        raise LeftOut.of(path, error) from error
     try:
         return _hash_open(path, descriptor, advance, cancel)
     except OSError as error:
-        raise LeftOut(path, explain(error)) from error
+        raise LeftOut.of(path, error) from error
     finally:
         os.close(descriptor)
 
@@ -74,6 +70,8 @@ def _hash_open(
         size += count
         if advance is not None:
             advance(count)
+        if size > before.st_size:  # it grows while we read: faster than we do, and this would never end
+            break
     after = os.fstat(descriptor)
     # A digest of half the old and half the new content identifies nothing that ever existed.
     if size != before.st_size or (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):

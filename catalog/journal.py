@@ -1,103 +1,256 @@
-"""A file that remembers digests, so that a long reading that was cut short, or is done again, reads only what is new.
+"""What a scan has found so far, on disk: an interrupted scan goes on from it, and a later one reads only what changed.
 
-One line a file: BLAKE3, SHA-256 or `-`, size in bytes, times of the last change of content and of anything (in ns),
-name. A digest is taken over only where size and both times are what they were. No program can set the second time, so
-new content under an old time of modification is read again too. What nothing notices is a change by another system
-that mounts the same disk with its clock set back: without the journal, everything is read.
+One SQLite file, written by one process at a time. Its rows come out in the byte order of paths however they went in, so
+a manifest of any length is written without ever standing in memory.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import stat
+import sqlite3
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
 
-TYPE_CHECKING = False  # see catalog.walk
-if TYPE_CHECKING:
-    from catalog.content import Content
+from catalog.manifest import TrackRecord, encode_left_out, path_bytes
+from catalog.scan import Cause, LeftOut
+from consensus.errors import LocalError, RequestError
 
-HEADER = b"stretto hash journal 1\n"
-SETTLED_NS = 2_000_000_000
-"""A file that changed less than this ago is not recorded: it may change again within the same tick of the file system's
-clock, and no difference would be seen."""
-LINE_BYTES_MAX = 16 * 1024
-"""Far over the longest: a name of 4,095 bytes, every one of them escaped."""
+JOURNAL_NAME: Final = "progress.sqlite"
+_VERSION: Final = 1
+_PAGE_ROWS: Final = 512
+_COMMIT_S: Final = 1.0
+_COMMIT_ROWS: Final = 512
+RACY_NS: Final = 50_000_000
+"""A file system's clock ticks this often at worst: what changes twice in one tick looks as if it changed once."""
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (
+    path BLOB PRIMARY KEY, root INTEGER NOT NULL, run INTEGER NOT NULL, identity TEXT NOT NULL, size INTEGER NOT NULL,
+    state INTEGER NOT NULL, line BLOB, raw BLOB
+);
+"""
+
+_LIST: Final = """
+INSERT INTO files (path, root, run, identity, size, state, line) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (path) DO UPDATE SET
+    state = iif(identity = excluded.identity AND identity != '' AND state IN (1, 2), state, excluded.state),
+    line = iif(identity = excluded.identity AND identity != '' AND state IN (1, 2), line, excluded.line),
+    raw = iif(identity = excluded.identity AND identity != '' AND state IN (1, 2), raw, NULL),
+    root = excluded.root, run = excluded.run, identity = excluded.identity, size = excluded.size
+"""
+"""Every expression sees the row as it was. 1 and 2 are TRACK and UNUSABLE."""
 
 
-class JournalDamaged(Exception):
-    """The file given as a journal is none. Its message says which file, which line, what to do."""
+class State(IntEnum):
+    """What is known of a listed file."""
+
+    TO_DO = 0
+    TRACK = 1
+    UNUSABLE = 2
+    """By its content: unchanged, it stays so."""
+    FAILED = 3
+    """For now: the next run tries again."""
+
+
+class JournalUnusable(LocalError):
+    """The journal cannot be opened or written. path: the journal."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+
+
+class OtherFolders(RequestError):
+    """The output folder holds a scan of something else. path: the journal."""
+
+    def __init__(self, path: Path, held: str) -> None:
+        super().__init__(f"{path} is of a scan of {held}: choose another folder to write into, or delete that file")
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file as `os.stat` saw it when the folder was listed."""
+
+    path: str
+    """Relative, as in TrackRecord."""
+    root: int
+    """Which of the scanned folders: 0-based."""
+    identity: str
+    """Equal as long as nobody wrote to the file; empty where that cannot be told."""
+    size_bytes: int
+    problem: LeftOut | None = None
+    """Why there is nothing to read."""
+
+
+def identity_of(status: os.stat_result, now_ns: int) -> str:
+    """Size, time of change, inode, and the time of the inode's own change, which no program can set back."""
+    if max(status.st_mtime_ns, status.st_ctime_ns) > now_ns - RACY_NS:
+        return ""
+    return f"{status.st_size}.{status.st_mtime_ns}.{status.st_ino}.{status.st_ctime_ns}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Files and bytes by what is known of them."""
+
+    tracks: int
+    left_out: int
+    to_do: int
+    to_do_bytes: int
+    bytes: int
+    """Of all tracks."""
 
 
 class Journal:
-    """Digests by name, in memory some 300 bytes a file, and the file that new ones are appended to."""
+    """Used in one thread, as a context manager. All methods raise JournalUnusable where the disk lets them down."""
 
-    def __init__(self, path: str) -> None:
-        """Opens or creates it. A last line that was cut short is cut off.
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pending = 0
+        self._committed_at = time.monotonic()
+        try:
+            self._db = sqlite3.connect(path, timeout=0, isolation_level="DEFERRED")
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
 
-        Raises: JournalDamaged; OSError where it can be neither read nor created.
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._db.commit()
+        except sqlite3.Error:
+            pass  # what made the caller leave is the better message; the last second of work is done again
+        finally:
+            self._db.close()
+
+    def begin(self, folders: Iterable[Path], algorithms: Mapping[str, Any]) -> bool:
+        """Starts a run. Returns whether all earlier results are void, because they were made with other algorithms.
+
+        Raises: OtherFolders.
         """
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._known: dict[bytes, tuple[bytes, ...]] = {}
-        whole = 0
-        with open(self._descriptor, "rb", closefd=False) as file:
-            for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), start=1):
-                if not line.endswith(b"\n") and len(line) < LINE_BYTES_MAX and (number > 1 or HEADER.startswith(line)):
-                    break  # the last line of a process that was stopped
-                fields = line[:-1].split(b" ", 5)
-                if number == 1 and line == HEADER:
-                    pass
-                elif number == 1 or len(fields) != 6 or len(fields[0]) != 64 or not line.endswith(b"\n"):
-                    what = "is no journal of stretto hash" if number == 1 else "is damaged"
-                    raise JournalDamaged(f"{path}: line {number} {what}: give another file, or remove this one")
-                else:
-                    self._known[_raw(fields[5])] = tuple(fields[:5])
-                whole += len(line)
-        os.ftruncate(self._descriptor, whole)
-        if whole == 0:
-            os.write(self._descriptor, HEADER)
-        status = os.fstat(self._descriptor)
-        self._self = (status.st_dev, status.st_ino)
-
-    def is_this(self, path: bytes) -> bool:
-        """Is it the journal itself, which changes while we read?"""
+        wanted = {"version": str(_VERSION), "algorithms": json.dumps(algorithms, sort_keys=True)}
+        held = json.dumps([os.fsencode(folder).decode("utf-8", "backslashreplace") for folder in folders])
         try:
-            status = os.stat(path)  # noqa: PTH116
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._self
+            meta = dict(self._db.execute("SELECT key, value FROM meta"))
+            if meta.get("folders", held) != held:
+                raise OtherFolders(self.path, ", ".join(json.loads(meta["folders"])))
+            void = bool(meta) and any(meta.get(key) != value for key, value in wanted.items())
+            if void:
+                self._db.execute("DELETE FROM files")
+            self._run = int(meta.get("run", 0)) + 1
+            rows = {**wanted, "folders": held, "run": str(self._run)}
+            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows.items())
+            self._db.commit()
+        except (sqlite3.Error, ValueError) as error:
+            raise self._problem(error) from error
+        return void
 
-    def known(self, path: bytes, *, with_sha256: bool) -> tuple[int, bytes, bytes | None] | None:
-        """(size, BLAKE3, SHA-256) where they are on record for the file as it is now."""
-        entry = self._known.get(path)
-        if entry is None or (with_sha256 and entry[1] == b"-"):
-            return None
+    def list(self, files: Iterable[Listed]) -> Counts:
+        """Takes the whole listing: keeps what is known of unchanged files, forgets files that are gone."""
+
+        def rows() -> Iterator[tuple[object, ...]]:
+            for one in files:
+                line = None
+                if one.problem is not None:
+                    line = encode_left_out(one.path, one.problem.reason)
+                state = State.TO_DO if one.problem is None else State.FAILED
+                yield path_bytes(one.path), one.root, self._run, one.identity, one.size_bytes, state, line
+
         try:
-            now = os.stat(path)  # noqa: PTH116
-        except OSError:
-            return None  # the reading will say what is wrong
-        state = (b"%d" % now.st_size, b"%d" % now.st_mtime_ns, b"%d" % now.st_ctime_ns)
-        if entry[2:] != state or not stat.S_ISREG(now.st_mode):
-            return None
-        sha256 = bytes.fromhex(entry[1].decode()) if entry[1] != b"-" else None
-        return now.st_size, bytes.fromhex(entry[0].decode()), sha256
+            self._db.executemany(_LIST, rows())
+            self._db.execute("DELETE FROM files WHERE run != ?", (self._run,))
+            self._db.commit()
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
+        return self.counts()
 
-    def add(self, lines: bytes) -> None:
-        """Appends what `line` made."""
-        while lines:
-            lines = lines[os.write(self._descriptor, lines) :]
+    def counts(self) -> Counts:
+        try:
+            found = {
+                state: (files, size)
+                for state, files, size in self._db.execute(
+                    "SELECT state, count(*), sum(size) FROM files GROUP BY state"
+                )
+            }
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
+        tracks, size = found.get(State.TRACK, (0, 0))
+        to_do, to_do_bytes = found.get(State.TO_DO, (0, 0))
+        left_out = sum(found.get(state, (0, 0))[0] for state in (State.UNUSABLE, State.FAILED))
+        return Counts(tracks=tracks, left_out=left_out, to_do=to_do, to_do_bytes=to_do_bytes, bytes=size)
 
+    def to_do(self) -> Iterator[tuple[str, int, int]]:
+        """(path, root, bytes) of every file still to be read, in the order of paths; results may be added meanwhile."""
+        after = b""
+        while True:
+            try:
+                page = self._db.execute(
+                    "SELECT path, root, size FROM files WHERE path > ? AND state = ? ORDER BY path LIMIT ?",
+                    (after, State.TO_DO, _PAGE_ROWS),
+                ).fetchall()
+            except sqlite3.Error as error:
+                raise self._problem(error) from error
+            if not page:
+                return
+            after = page[-1][0]
+            for path, root, size in page:
+                yield path.decode("utf-8", "surrogateescape"), root, size
 
-def line(path: bytes, content: Content) -> bytes:
-    """One entry; nothing where the file changed too recently to be told from what it may be next."""
-    if time.time_ns() - max(content.mtime_ns, content.ctime_ns) < SETTLED_NS:
-        return b""
-    name = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
-    sha256 = content.sha256.hex().encode() if content.sha256 is not None else b"-"
-    times = (content.size_bytes, content.mtime_ns, content.ctime_ns)
-    return b"%s %s %d %d %d %s\n" % (content.blake3.hex().encode(), sha256, *times, name)
+    def add(self, path: str, result: TrackRecord | LeftOut) -> None:
+        """What became of a listed file. On disk within a second or so."""
+        raw = None
+        if isinstance(result, TrackRecord):
+            state, line = State.TRACK, result.encode()
+            raw = result.chromaprint.raw if result.chromaprint else None
+        else:
+            state = State.UNUSABLE if result.cause is Cause.CONTENT else State.FAILED
+            line = encode_left_out(path, result.reason)
+        try:
+            self._db.execute(
+                "UPDATE files SET state = ?, line = ?, raw = ? WHERE path = ?", (state, line, raw, path_bytes(path))
+            )
+            self._pending += 1
+            if self._pending >= _COMMIT_ROWS or time.monotonic() - self._committed_at > _COMMIT_S:
+                self._db.commit()
+                self._pending, self._committed_at = 0, time.monotonic()
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
 
+    def tracks(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """(line of the manifest, raw fingerprint) of every track, in the byte order of paths."""
+        return self._select("SELECT line, raw FROM files WHERE state = 1 ORDER BY path")
 
-def _raw(name: bytes) -> bytes:
-    if b"\\" not in name:
-        return name
-    return name.replace(b"\\\\", b"\0").replace(b"\\n", b"\n").replace(b"\0", b"\\")
+    def left_out(self) -> Iterator[tuple[bytes]]:
+        """(line of left_out.jsonl,) of every file that was not usable, in the byte order of paths."""
+        return self._select("SELECT line FROM files WHERE state IN (2, 3) ORDER BY path")
+
+    def _select(self, query: str) -> Iterator[Any]:
+        try:
+            self._db.commit()
+            yield from self._db.execute(query)
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
+
+    def _problem(self, error: Exception) -> JournalUnusable:
+        text = str(error)
+        if "locked" in text:
+            text = "another scan is writing into this folder: wait for it, or choose another one"
+        elif "not a database" in text or "malformed" in text or isinstance(error, ValueError):
+            text = "not a journal of this program's, or a damaged one: delete it and scan again"
+        elif "full" in text:
+            text = "no space left on the disk: make room, then run the same command again; it goes on where it stopped"
+        else:
+            text = f"{text}; run the same command again when that is mended"
+        return JournalUnusable(self.path, text)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.scan import LeftOut, explain
+from catalog.scan import LeftOut
 from ledger.claim import PartyRole
 
 VALUES_MAX = 16
@@ -55,7 +55,7 @@ def read_tags(path: Path) -> Tags:
         with path.open("rb") as file:
             tag = TinyTag.get(file_obj=file, duration=False)
     except OSError as error:
-        raise LeftOut(path, explain(error)) from error
+        raise LeftOut.of(path, error) from error
     except TinyTagException as error:
         return Tags(unreadable=str(error) or type(error).__name__)
     other: dict[str, list[str]] = dict(tag.other)

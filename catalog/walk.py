@@ -1,8 +1,8 @@
 """Which files a set of paths names, by the bytes of their names: `catalog.scan` without its imports.
 
 `stretto hash` spends less time on small jobs than Python spends on importing `pathlib`, `typing` or `dataclasses`. So
-the modules on its way (this one, `catalog.content`, `catalog.crew`, `catalog.journal`, `kernels.cpu`) import next to
-nothing, and handle names as the bytes the system gave.
+the modules on its way (this one, `catalog.content`, `catalog.crew`, `catalog.digest_journal`, `kernels.cpu`) import
+next to nothing, and handle names as the bytes the system gave.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 class Unusable(Exception):
     """A file that was named or found but cannot be used.
 
-    path: as named or found. reason: what is wrong with it, in words that fit after its name.
+    path: as named or found. reason: what is wrong with it, in words that fit after its name. number: the system's for
+    the error (errno), 0 where it had none.
     """
 
-    def __init__(self, path: bytes, reason: str) -> None:
+    def __init__(self, path: bytes, reason: str, number: int = 0) -> None:
         super().__init__(f"{os.fsdecode(path)}: {reason}")
         self.path = path
         self.reason = reason
+        self.number = number
 
 
 def explain(error: OSError) -> str:
@@ -33,14 +35,16 @@ def explain(error: OSError) -> str:
     return words or (error.strerror or type(error).__name__).lower()
 
 
-def walk(paths: Iterable[bytes]) -> Iterator[bytes | Unusable]:
+def walk(paths: Iterable[bytes], visited: set[tuple[int, int]] | None = None) -> Iterator[bytes | Unusable]:
     """Regular files under `paths`: paths in the order given, folders depth first, entries by the bytes of their names.
 
     Symbolic links are followed. A folder is entered once however many ways lead to it, so loops end and nothing is
     listed twice through linked folders. What is neither a file nor a folder, or cannot be read, is yielded as Unusable
     in its place, never raised. Memory: the names of the folders on the way down, one folder's at each level.
+
+    visited: (device, inode) of folders not to be entered; those that are entered are added.
     """
-    visited: set[tuple[int, int]] = set()
+    visited = set() if visited is None else visited
     for path in paths:
         # A stack instead of recursion: depth is the file system's choice, not the interpreter's.
         entered = _look(path, visited)
@@ -85,5 +89,7 @@ def _look(
         visited.add((status.st_dev, status.st_ino))
         with os.scandir(path) as entries:
             return sorted([(entry.name, entry) for entry in entries], reverse=True)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in a name that was given
-        return Unusable(path, explain(error) if isinstance(error, OSError) else str(error))
+    except OSError as error:
+        return Unusable(path, explain(error), error.errno or 0)
+    except ValueError as error:  # a NUL in a name that was given
+        return Unusable(path, str(error))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from catalog.content import Content
     from catalog.crew import Task, Work
-    from catalog.journal import Journal
+    from catalog.digest_journal import Journal
 
 OK, LEFT_OUT = 0, 3  # cli.output.Exit, which would bring click along
 LAYOUTS = ("b3sum", "sha256sum", "json", "table")
@@ -101,7 +101,7 @@ def run(wanted: Wanted, paths: Iterable[str]) -> int:
 
 
 def _journal(path: str) -> Journal:
-    from catalog.journal import Journal, JournalDamaged
+    from catalog.digest_journal import Journal, JournalDamaged
 
     try:
         return Journal(path)
@@ -276,7 +276,7 @@ def _left_out(problem: Unusable) -> bytes:
 
 
 def _entry(path: bytes, content: Content) -> bytes:
-    from catalog.journal import line
+    from catalog.digest_journal import line
 
     return line(path, content)
 

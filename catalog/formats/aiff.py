@@ -11,6 +11,8 @@ from catalog.formats.pcm import digest_samples
 _CHUNKS_MAX = 4096
 _INTEGER = {b"NONE": True, b"twos": True, b"in24": True, b"in32": True, b"sowt": False}
 """Compression types that are plain integers, and whether big-endian."""
+_FLOAT = {b"fl32": 32, b"FL32": 32, b"fl64": 64, b"FL64": 64}
+"""Compression types that are floating-point samples, big-endian, and their bits."""
 
 
 def starts(head: bytes) -> bool:
@@ -27,10 +29,18 @@ def inspect(file: BinaryIO, size: int) -> AudioFacts:
     channels, frames, bits, rate_hz, compression = common
     start, sound_bytes = sound
     duration_ms = playable(frames, rate_hz)
+    if compression not in _INTEGER and compression not in _FLOAT:
+        return AudioFacts(
+            media_type="audio/aiff",
+            format=f"aiff/{compression.decode('latin-1').strip().lower()}",
+            duration_ms=duration_ms,
+            rate_hz=rate_hz,
+            channels=channels or None,
+        )
+    floating = compression in _FLOAT
+    bits = _FLOAT.get(compression, bits)
     width = (bits + 7) // 8
-    if compression not in _INTEGER:
-        return AudioFacts(media_type="audio/aiff", duration_ms=duration_ms)
-    if channels == 0 or width not in (1, 2, 3, 4):
+    if channels == 0 or width not in ((4, 8) if floating else (1, 2, 3, 4)):
         raise BadAudio(f"damaged: {bits} bits in {channels} channels")
     if frames * channels * width > sound_bytes:
         raise BadAudio(f"{TRUNCATED}: {sound_bytes} of {frames * channels * width} bytes of audio")
@@ -41,9 +51,19 @@ def inspect(file: BinaryIO, size: int) -> AudioFacts:
         channels=channels,
         bits=8 * width,
         rate_hz=rate_hz,
-        big_endian=_INTEGER[compression],
+        big_endian=_INTEGER.get(compression, True),
+        floating=floating,
     )
-    return AudioFacts(media_type="audio/aiff", duration_ms=duration_ms, pcm=pcm)
+    return AudioFacts(
+        media_type="audio/aiff",
+        format="aiff/float" if floating else "aiff/pcm",
+        duration_ms=duration_ms,
+        rate_hz=rate_hz,
+        channels=channels,
+        bits=bits,
+        lossless=True,
+        pcm=pcm,
+    )
 
 
 _Common = tuple[int, int, int, int, bytes]

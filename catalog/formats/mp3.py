@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from catalog.formats.facts import TRUNCATED, AudioFacts, BadAudio, playable
+from catalog.formats.facts import KNOWN, TRUNCATED, AudioFacts, BadAudio, NotAudio, playable
 from catalog.formats.id3 import id3v2_bytes
 
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -26,6 +26,7 @@ class _Frame:
     length: int
     side_bytes: int
     """Between the header and where a Xing header stands."""
+    channels: int
 
 
 def _parse_frame(head: bytes) -> _Frame | None:
@@ -42,7 +43,7 @@ def _parse_frame(head: bytes) -> _Frame | None:
     length = (144_000 if first else 72_000) * kbits // rate_hz + (head[2] >> 1 & 1)
     mono = head[3] >> 6 == 3
     side = (17 if mono else 32) if first else (9 if mono else 17)
-    return _Frame(version, rate_hz, 1152 if first else 576, length, side)
+    return _Frame(version, rate_hz, 1152 if first else 576, length, side, 1 if mono else 2)
 
 
 def starts(head: bytes) -> bool:
@@ -74,7 +75,13 @@ def inspect(file: BinaryIO, size: int) -> AudioFacts:
         at += frame.length
     if promised is not None and frames + 1 < promised:  # some encoders count the header's own frame
         raise BadAudio(f"{TRUNCATED}: {frames} of {promised} frames")
-    return AudioFacts(media_type="audio/mpeg", duration_ms=playable(frames * first.samples, first.rate_hz))
+    return AudioFacts(
+        media_type="audio/mpeg",
+        format="mpeg/mp3",
+        duration_ms=playable(frames * first.samples, first.rate_hz),
+        rate_hz=first.rate_hz,
+        channels=first.channels,
+    )
 
 
 def _first_frame(file: BinaryIO, start: int, end: int) -> tuple[int, int | None, _Frame]:
@@ -89,7 +96,7 @@ def _first_frame(file: BinaryIO, start: int, end: int) -> tuple[int, int | None,
             promised = _promised(window[offset : offset + frame.length], frame)
             # The Xing header is a frame of its own, silent and not counted by itself.
             return start + offset + (frame.length if promised is not None else 0), promised, frame
-    raise BadAudio("not audio that Stretto knows (wav, flac, ogg, mp3, m4a, aiff)")
+    raise NotAudio(f"not audio that Stretto knows ({KNOWN})")
 
 
 def _run(file: BinaryIO, at: int, end: int) -> int:

@@ -21,9 +21,12 @@ def starts(head: bytes) -> bool:
 
 @dataclass(slots=True)
 class _Stream:
+    codec: str
     rate_hz: int
+    channels: int
     skip: int
     """Samples at the start that are not to be heard."""
+    bits: int | None = None
     next_page: int = 0
     granule: int = 0
     ended: bool = False
@@ -71,7 +74,16 @@ def inspect(file: BinaryIO, size: int) -> AudioFacts:
     if not all(stream.ended for stream in played):
         raise BadAudio(f"{TRUNCATED}: its last page is missing")
     duration_ms = sum(playable(max(0, s.granule - s.skip), s.rate_hz) for s in played)
-    return AudioFacts(media_type="audio/ogg", duration_ms=duration_ms)
+    first = played[0]
+    return AudioFacts(
+        media_type="audio/ogg",
+        format=f"ogg/{first.codec}",
+        duration_ms=duration_ms,
+        rate_hz=first.rate_hz,
+        channels=first.channels or None,
+        bits=first.bits,
+        lossless=first.codec == "flac",
+    )
 
 
 def _read_page(file: BinaryIO, at: int, size: int) -> tuple[bytes, int, int, int, int, bytes]:
@@ -98,13 +110,17 @@ def _read_page(file: BinaryIO, at: int, size: int) -> tuple[bytes, int, int, int
 def _identify(first: bytes) -> _Stream | None:
     """The stream that begins with this packet; None where it is no audio. Raises: BadAudio for video."""
     if first.startswith(b"\x01vorbis") and len(first) >= 16:
-        return _Stream(rate_hz=int.from_bytes(first[12:16], "little"), skip=0)
+        return _Stream(codec="vorbis", rate_hz=int.from_bytes(first[12:16], "little"), channels=first[11], skip=0)
     if first.startswith(b"OpusHead") and len(first) >= 12:  # RFC 7845: granules always count at 48 kHz
-        return _Stream(rate_hz=48_000, skip=int.from_bytes(first[10:12], "little"))
-    if first.startswith(b"\x7fFLAC") and len(first) >= 30:  # RFC 9639, section 10.1
-        return _Stream(rate_hz=int.from_bytes(first[27:30], "big") >> 4, skip=0)
-    if first.startswith(b"Speex   ") and len(first) >= 40:
-        return _Stream(rate_hz=int.from_bytes(first[36:40], "little"), skip=0)
+        skip = int.from_bytes(first[10:12], "little")
+        return _Stream(codec="opus", rate_hz=48_000, channels=first[9], skip=skip)
+    if first.startswith(b"\x7fFLAC") and len(first) >= 31:  # RFC 9639, section 10.1
+        packed = int.from_bytes(first[27:31], "big")  # rate 20 bits, channels - 1 in 3, bits - 1 in 5
+        bits = (packed >> 4 & 31) + 1
+        return _Stream(codec="flac", rate_hz=packed >> 12, channels=(packed >> 9 & 7) + 1, skip=0, bits=bits)
+    if first.startswith(b"Speex   ") and len(first) >= 52:
+        channels = int.from_bytes(first[48:52], "little")
+        return _Stream(codec="speex", rate_hz=int.from_bytes(first[36:40], "little"), channels=channels, skip=0)
     if first.startswith((b"\x80theora", b"BBCD", b"\x01video")):
         raise BadAudio("a video, not an audio file")
     return None

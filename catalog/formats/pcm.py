@@ -20,8 +20,12 @@ def digest_samples(
     rate_hz: int,
     big_endian: bool = False,
     unsigned: bool = False,
+    floating: bool = False,
 ) -> Pcm:
-    """SHA-256 of `frames` frames from the file's position on, as `Pcm` describes. bits: 8, 16, 24 or 32."""
+    """SHA-256 of `frames` frames from the file's position on, as `Pcm` describes.
+
+    bits: 8, 16, 24 or 32; floating 32 or 64. Raises: BadAudio where the file ends too early.
+    """
     width = bits // 8
     sha256 = hashlib.sha256()
     left = frames
@@ -32,7 +36,7 @@ def digest_samples(
             block = block.translate(_TO_SIGNED)
         sha256.update(swapped(block, width) if big_endian and width > 1 else block)
         left -= count
-    return Pcm(sha256=sha256.digest(), rate_hz=rate_hz, channels=channels, bits=bits)
+    return Pcm(sha256=sha256.digest(), rate_hz=rate_hz, channels=channels, bits=bits, floating=floating)
 
 
 def swapped(samples: bytes, width: int) -> bytes:

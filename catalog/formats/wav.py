@@ -14,6 +14,15 @@ _CHUNKS_MAX = 4096
 _FORMAT_BYTES_MAX = 40
 """WAVEFORMATEXTENSIBLE; what follows it concerns codecs we do not decode."""
 _PCM, _FLOAT, _EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
+_CODECS = {
+    0x0002: "adpcm",
+    0x0006: "alaw",
+    0x0007: "ulaw",
+    0x0011: "adpcm",
+    0x0031: "gsm",
+    0x0050: "mp2",
+    0x0055: "mp3",
+}
 
 
 def starts(head: bytes) -> bool:
@@ -39,23 +48,35 @@ def inspect(file: BinaryIO, size: int) -> AudioFacts:
         raise BadAudio(f"{TRUNCATED}: {size} of {riff_bytes + 8} bytes")
     format_, start, data_bytes, fact = _walk(file, size)
     _check(format_)
+    rate_hz, channels, bits = format_.rate_hz, format_.channels, format_.bits
     if format_.tag not in (_PCM, _FLOAT):
-        frames = fact or data_bytes * format_.rate_hz // max(1, format_.bytes_per_second)
-        return AudioFacts(media_type="audio/wav", duration_ms=playable(frames, format_.rate_hz))
+        frames = fact or data_bytes * rate_hz // max(1, format_.bytes_per_second)
+        return AudioFacts(
+            media_type="audio/wav",
+            format=f"wav/{_CODECS.get(format_.tag, f'0x{format_.tag:04x}')}",
+            duration_ms=playable(frames, rate_hz),
+            rate_hz=rate_hz,
+            channels=channels,
+        )
     frames = data_bytes // format_.frame_bytes
-    duration_ms = playable(frames, format_.rate_hz)
-    if format_.tag == _FLOAT or format_.frame_bytes * 8 != format_.channels * format_.bits:
-        return AudioFacts(media_type="audio/wav", duration_ms=duration_ms)
-    file.seek(start)
-    pcm = digest_samples(
-        file,
-        frames=frames,
-        channels=format_.channels,
-        bits=format_.bits,
-        rate_hz=format_.rate_hz,
-        unsigned=format_.bits == 8,
+    duration_ms = playable(frames, rate_hz)
+    floating = format_.tag == _FLOAT
+    pcm = None
+    if format_.frame_bytes * 8 == channels * bits:
+        file.seek(start)
+        pcm = digest_samples(
+            file, frames=frames, channels=channels, bits=bits, rate_hz=rate_hz, unsigned=bits == 8, floating=floating
+        )
+    return AudioFacts(
+        media_type="audio/wav",
+        format="wav/float" if floating else "wav/pcm",
+        duration_ms=duration_ms,
+        rate_hz=rate_hz,
+        channels=channels,
+        bits=bits,
+        lossless=True,
+        pcm=pcm,
     )
-    return AudioFacts(media_type="audio/wav", duration_ms=duration_ms, pcm=pcm)
 
 
 def _walk(file: BinaryIO, size: int) -> tuple[_Format, int, int, int]:

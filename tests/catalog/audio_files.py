@@ -30,14 +30,14 @@ KINDS = (
     Kind("wav24.wav", "WAV", "PCM_24", "audio/wav", 24),
     Kind("wav8.wav", "WAV", "PCM_U8", "audio/wav", 8),
     Kind("wav32.wav", "WAV", "PCM_32", "audio/wav", 32),
-    Kind("float.wav", "WAV", "FLOAT", "audio/wav"),
+    Kind("float.wav", "WAV", "FLOAT", "audio/wav", 32),
     Kind("extensible.wav", "WAVEX", "PCM_24", "audio/wav", 24),
     Kind("rf64.wav", "RF64", "PCM_16", "audio/wav", 16),
     Kind("adpcm.wav", "WAV", "MS_ADPCM", "audio/wav"),
     Kind("aiff16.aiff", "AIFF", "PCM_16", "audio/aiff", 16),
     Kind("aiff24.aiff", "AIFF", "PCM_24", "audio/aiff", 24),
     Kind("aiff8.aiff", "AIFF", "PCM_S8", "audio/aiff", 8),
-    Kind("float.aiff", "AIFF", "FLOAT", "audio/aiff"),
+    Kind("float.aiff", "AIFF", "FLOAT", "audio/aiff", 32),
     Kind("flac16.flac", "FLAC", "PCM_16", "audio/flac", 16),
     Kind("flac24.flac", "FLAC", "PCM_24", "audio/flac", 24),
     Kind("flac8.flac", "FLAC", "PCM_S8", "audio/flac", 8),
@@ -82,18 +82,30 @@ def m4a(
     samples: bytes = b"\xaa" * 4000,
     chunk_at: int | None = None,
     title: str | None = None,
+    entry: bytes | None = None,
+    beside: bytes = b"",
 ) -> bytes:
-    """A file with one track whose only chunk is `samples`. chunk_at: where its table says the chunk begins."""
+    """A file with one track whose only chunk is `samples`.
+
+    chunk_at: where its table says the chunk begins. entry: its sample description. beside: boxes beside the track.
+    """
     ftyp = box(b"ftyp", b"M4A \0\0\0\0M4A mp42")
     mvhd = box(b"mvhd", struct.pack(">IIIII", 0, 0, 0, 1000, duration_ms) + bytes(80))
 
     def moov(offset: int) -> bytes:
         stco = box(b"stco", struct.pack(">III", 0, 1, offset))
-        media = box(b"hdlr", bytes(8) + handler + bytes(12)) + box(b"minf", box(b"stbl", stco))
-        return box(b"moov", mvhd + box(b"trak", box(b"mdia", media)) + (_meta(title) if title else b""))
+        stsd = box(b"stsd", struct.pack(">II", 0, 1) + entry) if entry is not None else b""
+        media = box(b"hdlr", bytes(8) + handler + bytes(12)) + box(b"minf", box(b"stbl", stsd + stco))
+        return box(b"moov", mvhd + beside + box(b"trak", box(b"mdia", media)) + (_meta(title) if title else b""))
 
     start = len(ftyp) + len(moov(0)) + 8
     return ftyp + moov(start if chunk_at is None else chunk_at) + box(b"mdat", samples)
+
+
+def sound_entry(kind: bytes, *inside: bytes, rate_hz: int = 44_100, channels: int = 2) -> bytes:
+    """A sample description of a sound track (ISO/IEC 14496-12, section 12.2.3), with boxes inside."""
+    fields = bytes(6) + struct.pack(">H8xHHIHH", 1, channels, 16, 0, rate_hz, 0)
+    return box(kind, fields + b"".join(inside))
 
 
 def _meta(title: str) -> bytes:

@@ -14,7 +14,7 @@ from catalog.formats.ogg import checksum
 from catalog.formats.pcm import swapped
 from catalog.scan import LeftOut
 from catalog.tracks import with_comments
-from tests.catalog.audio_files import KINDS, Kind, box, duration_ms, encoded, m4a, tone
+from tests.catalog.audio_files import KINDS, Kind, box, duration_ms, encoded, m4a, sound_entry, tone
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 
@@ -229,14 +229,15 @@ def test_an_unreadable_file_is_left_out(tmp_path: Path, monkeypatch: pytest.Monk
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     kind=st.sampled_from([*KINDS, None]),
+    codec=st.sampled_from([b"alac", b"fLaC", b"mp4a", b"drms"]),
     at=st.integers(0, 400),
     noise=st.binary(min_size=1, max_size=12),
     kept=st.integers(1, 3000),
 )
 def test_no_garbage_does_more_than_leave_its_file_out(
-    tmp_path: Path, kind: Kind | None, at: int, noise: bytes, kept: int
+    *, tmp_path: Path, kind: Kind | None, codec: bytes, at: int, noise: bytes, kept: int
 ) -> None:
-    whole = encoded(kind) if kind else m4a()
+    whole = encoded(kind) if kind else m4a(entry=sound_entry(codec, box(codec, bytes(48)), box(b"dfLa", bytes(48))))
     spoiled = whole[:at] + noise + whole[at + len(noise) :]
     reason(tmp_path / "a", spoiled)
     reason(tmp_path / "b", spoiled[:kept])

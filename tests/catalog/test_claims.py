@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from catalog.claims import Names, Terms, build_claim, derived_salts, random_salts
-from catalog.examine import examine_all
+from catalog.examine import examine, examine_all
+from catalog.fingerprint import Fingerprint
 from catalog.gather import gather
+from catalog.manifest import TrackRecord
 from catalog.scan import LeftOut, scan
 from ledger.claim import Commitment, MalformedClaim, Party, PartyRole, Subject, parse_claim
 from ledger.claim_vocabulary import ContainsAI
+from tests.catalog.audio_files import KINDS, encoded
 from tests.catalog.builders import no_salt, tagged_flac, track
 
 TERMS = Terms(member="label")
@@ -212,3 +216,29 @@ def test_a_file_replaced_between_two_readings_is_left_out(tmp_path: Path, monkey
     (only,) = examine_all([path])
     assert isinstance(only, LeftOut)
     assert "changed while it was being read" in only.reason
+
+
+# ---- from a scanned folder -------------------------------------------------------------------------------------------
+
+
+def test_a_claim_made_of_a_manifests_record_is_the_one_made_of_the_file_and_adds_the_fingerprint(
+    tmp_path: Path,
+) -> None:
+    path = tagged_flac(tmp_path / "music" / "song.flac", "TITLE=Song", "ARTIST=Somebody")
+    seen = examine(path)
+    heard = replace(seen, chromaprint=Fingerprint(algorithm=2, sha256=bytes(range(32)), items=3))
+    record = TrackRecord.parse(TrackRecord.of(heard, tmp_path / "music").encode())
+    terms = Terms(member="label")
+    plain = build_claim(seen, terms, no_salt)
+    from_manifest = build_claim(record.track(tmp_path / "music"), terms, no_salt)
+    assert from_manifest.claim.media[0].chromaprint == bytes(range(32))
+    assert plain.claim.media[0].chromaprint is None, "a claim made straight from files asks no other program"
+    media = replace(from_manifest.claim.media[0], chromaprint=None)
+    assert replace(from_manifest.claim, media=(media,)) == plain.claim
+
+
+def test_a_floating_point_master_is_claimed_without_a_digest_of_its_samples(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(encoded(next(kind for kind in KINDS if kind.name == "float.wav")))
+    seen = examine(tmp_path / "a.wav")
+    assert seen.facts.pcm is not None
+    assert build_claim(seen, Terms(member="label"), no_salt).claim.media[0].pcm is None, "the field is one of integers"

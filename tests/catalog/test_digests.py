@@ -13,9 +13,9 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog.digests import READ_BYTES, Cancelled, FileDigests, hash_file, hash_files
+from catalog.digests import READ_BYTES, FileDigests, hash_file, hash_files
 from catalog.ordered import AHEAD_PER_THREAD, ordered_map
-from catalog.scan import LeftOut
+from catalog.scan import Cancelled, LeftOut
 
 
 @pytest.mark.parametrize("size", [0, 1, 1024, 1025, READ_BYTES - 1, READ_BYTES, READ_BYTES + 1, 3 * READ_BYTES + 7])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,9 +11,13 @@ import pytest
 
 from catalog.claims import Terms
 from catalog.digests import FileDigests, hash_files
+from catalog.engine import LocalEngine
+from catalog.folder_scan import scan_folders
 from catalog.gather import gather
+from catalog.manifest import Manifest
 from catalog.scan import scan
 from tests.catalog.builders import no_salt
+from tests.catalog.programs import need
 
 PACKAGES = {"frozen-bubble-data": ".ogg", "sound-theme-freedesktop": ".oga"}
 
@@ -37,6 +42,20 @@ def test_every_real_recording_is_accepted_and_claimed(package: str) -> None:
     assert len({claim.claim.media[0].blake3 for claim in gathered.claims}) == len(gathered.claims)
     assert len(gathered.claims) + len(gathered.notes) >= len(paths), "every file is claimed or a copy of one that is"
     assert all(claim.claim.duration_ms and claim.claim.duration_ms < 600_000 for claim in gathered.claims)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_scan_with_every_tool_takes_real_music_and_hears_what_is_long_enough(package: str, tmp_path: Path) -> None:
+    tools = need("ffmpeg", "flac", "fpcalc")
+    paths = files_of(package)
+    root = Path(os.path.commonpath(paths))
+    scanned = scan_folders([root], tmp_path / "out", LocalEngine(2, tools), tools)
+    records = {record.path: record for record in Manifest.open(tmp_path / "out").records()}
+    assert scanned.tracks == len(records)
+    assert {path.relative_to(root).as_posix() for path in paths} <= set(records)
+    assert all(record.chromaprint for record in records.values() if record.facts.duration_ms > 5000)
+    assert not any(record.chromaprint for record in records.values() if record.facts.duration_ms < 2000)
+    assert {record.facts.lossless for record in records.values()} == {False}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

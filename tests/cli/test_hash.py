@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from catalog import journal
+from catalog import digest_journal as journal
 from catalog.content import MAP_BYTES_MIN, READ_BYTES
 from catalog.crew import processors
 from cli.output import Exit

@@ -21,6 +21,8 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError
 
 from catalog.audio import inspect_audio
+from catalog.fingerprint import parse_answer
+from catalog.manifest import TrackRecord
 from catalog.scan import LeftOut
 from consensus.engine import Engine
 from consensus.errors import MalformedMessage, RequestError
@@ -40,7 +42,7 @@ from node.rpc.errors import MalformedRequest
 from node.sync_chain import read_chains
 from node.sync_pin import PinUnusable, read_pin
 from protos import stretto_pb2 as pb
-from tests.catalog import audio_files
+from tests.catalog import audio_files, test_manifest
 from tests.consensus import toys
 from tests.fuzz.target import Target, canonical, holds, stable
 from tests.ledger import test_policy
@@ -355,7 +357,11 @@ def _audio_seeds() -> list[bytes]:
         rate_hz = 48_000 if kind.subtype == "OPUS" else audio_files.RATE_HZ
         soundfile.write(buffer, audio_files.tone()[:3000], rate_hz, format=kind.format, subtype=kind.subtype)
         made.append(buffer.getvalue())
-    return [*made, audio_files.m4a()]
+    entries = [
+        audio_files.sound_entry(kind, audio_files.box(inside, bytes(48)))
+        for kind, inside in ((b"alac", b"alac"), (b"fLaC", b"dfLa"), (b"mp4a", b"esds"))
+    ]
+    return [*made, audio_files.m4a(), *(audio_files.m4a(entry=entry) for entry in entries)]
 
 
 EDGES = (
@@ -406,6 +412,17 @@ EDGES = (
         run=_identifier,
         seeds=lambda: [b"\x00CNA012600001", b"\x01T-034.524.680-1", b"\x02036000291452"],
         errors=(RequestError,),
+    ),
+    Target(
+        name="manifest-line",
+        run=stable(TrackRecord.parse, lambda record: cast(TrackRecord, record).encode()),
+        seeds=lambda: [test_manifest.PLAIN.encode()],
+        errors=(ValueError,),
+    ),
+    Target(
+        name="fingerprint",
+        run=parse_answer,
+        seeds=lambda: [b'{"duration": 9.9, "fingerprint": [1, 4294967295, 7]}'],
     ),
     Target(name="audio", run=_audio, seeds=_audio_seeds, errors=(LeftOut,)),
 )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from catalog import journal
+from catalog import digest_journal as journal
 from catalog.content import Reader
-from catalog.journal import HEADER, Journal, JournalDamaged, line
+from catalog.digest_journal import HEADER, Journal, JournalDamaged, line
 
 
 @pytest.fixture(autouse=True)
