@@ -37,6 +37,9 @@ from ledger.text import text_fault
 PARTIES_MAX = 24
 """People and organisations taken from tags: keeps a claim well under its 4 KiB."""
 
+_DISPLAYED = frozenset({PartyRole.ARTIST, PartyRole.MAIN_ARTIST, PartyRole.FEATURED_ARTIST})
+"""Display artists, as tags, spreadsheets and DDEX call them."""
+
 SaltSource = Callable[[bytes, PartyRole, str], bytes]
 """(BLAKE3 of the file, role, value) -> 32 bytes of salt for the commitment to `value`."""
 
@@ -75,7 +78,9 @@ class Opening:
     """What a commitment in a claim hides. Never submitted; whoever loses it can no longer show whom the claim names."""
 
     party: int
-    """Index into the claim's parties; the commitment is to the name."""
+    """Index into the claim's parties."""
+    field: str = "name"
+    """Which of the party's fields is committed."""
     value: str
     salt: bytes
 
@@ -114,29 +119,20 @@ def random_salts(blake3: bytes, role: PartyRole, value: str) -> bytes:  # noqa: 
 
 def build_claim(track: Track, terms: Terms, salts: SaltSource) -> TrackClaim:
     """The claim on one recording. Raises: LeftOut where no valid claim can be made of it."""
-    tags, digests, facts = track.tags, track.digests, track.facts
+    tags = track.tags
     warnings = [] if tags.unreadable is None else [f"tags cannot be read ({tags.unreadable}): claimed without them"]
     parties, openings = _parties(track, terms, salts, warnings)
     try:
-        media = Media(
-            blake3=digests.blake3,
-            sha256=digests.sha256,
-            size=digests.size_bytes,
-            media_type=facts.media_type,
-            pcm=_pcm(facts.pcm),
-            flac_md5=facts.flac_md5,
-            chromaprint=track.chromaprint.sha256 if track.chromaprint else None,
-        )
         claim = Claim(
             subject=Subject.RECORDING,
-            title=_title(track, warnings),
+            title=_text("title", tags.title, warnings) or file_title(track),
             version=_text("version", tags.version, warnings),
-            duration_ms=facts.duration_ms or None,
+            duration_ms=track.facts.duration_ms or None,
             isrc=_identifier(ISRC, tags.isrc, warnings),
             iswc=_identifier(ISWC, tags.iswc, warnings),
             upc=_identifier(UPC, tags.barcode, warnings),
             parties=tuple(parties),
-            media=(media,),
+            media=(file_media(track),),
             ai=terms.ai,
             training_use=terms.training_use,
             licence=terms.licence,
@@ -148,6 +144,20 @@ def build_claim(track: Track, terms: Terms, salts: SaltSource) -> TrackClaim:
     except MalformedClaim as error:
         raise LeftOut(track.path, f"no claim can be made of it: {error}") from error
     return TrackClaim(path=track.path, claim=claim, encoded=encoded, openings=tuple(openings), warnings=tuple(warnings))
+
+
+def file_media(track: Track) -> Media:
+    """The file's digests. Raises: MalformedClaim."""
+    digests, facts = track.digests, track.facts
+    return Media(
+        blake3=digests.blake3,
+        sha256=digests.sha256,
+        size=digests.size_bytes,
+        media_type=facts.media_type,
+        pcm=_pcm(facts.pcm),
+        flac_md5=facts.flac_md5,
+        chromaprint=track.chromaprint.sha256 if track.chromaprint else None,
+    )
 
 
 def _parties(track: Track, terms: Terms, salts: SaltSource, warnings: list[str]) -> tuple[list[Party], list[Opening]]:
@@ -162,7 +172,7 @@ def _parties(track: Track, terms: Terms, salts: SaltSource, warnings: list[str])
         if _text(role.lower(), name, warnings) is None:
             continue
         shown: Personal = name
-        if personal and not _stands_open(role, terms.names):
+        if personal and not stands_open(role, terms.names):
             salt = salts(track.digests.blake3, role, name)
             openings.append(Opening(party=len(parties), value=name, salt=salt))
             shown = Commitment.of(salt, name)
@@ -176,18 +186,17 @@ def _pcm(pcm: DecodedPcm | None) -> Pcm | None:
     return Pcm(sha256=pcm.sha256, rate=pcm.rate_hz, channels=pcm.channels, bits=pcm.bits)
 
 
-def _stands_open(role: PartyRole, names: Names) -> bool:
-    return names is Names.OPEN or (names is Names.ARTISTS and role is PartyRole.ARTIST)
+def stands_open(role: PartyRole, names: Names) -> bool:
+    """Whether a person with this role is named in the open."""
+    return names is Names.OPEN or (names is Names.ARTISTS and role in _DISPLAYED)
 
 
-def _title(track: Track, warnings: list[str]) -> str:
-    """The tag, else the file's name, else a name that at least finds the file again."""
+def file_title(track: Track) -> str:
+    """The title of a track that nobody gave one: its file's name, else a name that at least finds the file again."""
     stem = unicodedata.normalize("NFC", track.path.stem).strip()  # macOS writes names decomposed
-    return (
-        _text("title", track.tags.title, warnings)
-        or (stem if stem and text_fault(stem, NAME_CHARACTERS_MAX) is None else None)
-        or f"Untitled {track.digests.blake3[:4].hex()}"
-    )
+    if stem and text_fault(stem, NAME_CHARACTERS_MAX) is None:
+        return stem
+    return f"Untitled {track.digests.blake3[:4].hex()}"
 
 
 def _text(field: str, value: str | None, warnings: list[str]) -> str | None:

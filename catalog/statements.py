@@ -101,7 +101,7 @@ def sign_claims(
 def encode_openings(signed: SignedClaims) -> bytes:
     """JSON that opens every commitment of the statement: to keep, to disclose one by one, and never to submit.
 
-    A commitment is HMAC-SHA256(salt, name); `field` is where in the claim it stands.
+    A commitment is HMAC-SHA256(salt, value); `field` is where in the claim it stands.
     """
     document = {
         "format": OPENINGS_FORMAT,
@@ -109,7 +109,7 @@ def encode_openings(signed: SignedClaims) -> bytes:
         "openings": [
             {
                 "position": position,
-                "field": f"parties[{opening.party}].name",
+                "field": f"parties[{opening.party}].{opening.field}",
                 "value": opening.value,
                 "salt": opening.salt.hex(),
             }
