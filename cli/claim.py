@@ -98,7 +98,7 @@ def claim_command(
     """
     roster = find_rosters(require_genesis(genesis_path), epochs_path)[-1]
     key = load_key(key_path)
-    member = _claimant(roster, public_bytes(key), member, key_path)
+    member = claimant(roster, public_bytes(key), member, key_path)
     _check_out(out_path)
     try:
         terms = Terms(
@@ -135,7 +135,7 @@ def claim_command(
     return Exit.LEFT_OUT if gathered.left_out else Exit.OK
 
 
-def _claimant(roster: Roster, public_key: PublicKey, member: str | None, key_path: Path) -> str:
+def claimant(roster: Roster, public_key: PublicKey, member: str | None, key_path: Path) -> str:
     """Who signs, checked before any file is read: a wrong key should not cost an hour of hashing."""
     owner = roster.member_by_statement_key_id(key_id(public_key))
     if owner is None:

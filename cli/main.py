@@ -30,7 +30,7 @@ STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("hash", "cli.hash", "hash_command", "Identify files: BLAKE3, as b3sum prints it."),
             Verb("claim", "cli.claim", "claim_command", "Make one signed statement from audio files and their tags."),
             Verb("submit", "cli.submit", "submit_command", "Send a statement to a node and wait until it is final."),
-            Verb("catalog", "cli.catalog", "catalog_group", "Whole folders of music: scan, then check and sign."),
+            Verb("catalog", "cli.catalog", "catalog_group", "Whole folders of music: scan, check, sign, submit."),
         ),
     ),
     (
