@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from kernels import cuda
-from kernels.cuda import DeviceError
+from kernels import devices
+from kernels.devices import DeviceError
 from tests.kernels.driver.toolchain import FOLDER, ROOT, Toolchain
 
 CHAIN = Toolchain(folder=FOLDER)
@@ -79,17 +79,17 @@ def test_what_a_device_cannot_do_is_said_in_one_line(settings: dict[str, str], w
 
 def test_no_driver_or_no_pycuda_is_said_in_one_line() -> None:
     with pytest.raises(DeviceError, match=r"no NVIDIA driver|pycuda is not installed|no GPU"):
-        cuda.devices()
+        devices.devices()
 
 
 @needs_toolchain
 def test_shipped_ptx_is_what_the_source_compiles_to() -> None:
-    assert CHAIN.ptx(cuda.PTX.with_suffix(".cu")) == cuda.PTX.read_bytes(), "make gpu-verify says how to renew it"
+    assert CHAIN.ptx(devices.PTX.with_suffix(".cu")) == devices.PTX.read_bytes(), "make gpu-verify says how to renew it"
 
 
 @needs_toolchain
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_no_kernel_spills_registers(architecture: str) -> None:
-    command = [str(CHAIN.tool("ptxas")), "-v", f"-arch=sm_{architecture}", "-o", "/dev/null", str(cuda.PTX)]
+    command = [str(CHAIN.tool("ptxas")), "-v", f"-arch=sm_{architecture}", "-o", "/dev/null", str(devices.PTX)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     assert said.count("0 bytes spill stores, 0 bytes spill loads") == 4, said

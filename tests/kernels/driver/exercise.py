@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from blake3 import blake3
 
-from kernels.cuda import CudaDevice, DeviceError, devices, packed_bytes
+from kernels.cuda import CudaDevice, packed_bytes
+from kernels.devices import DeviceError, devices
 from kernels.subtrees import CHUNK_BYTES, KEYED_HASH, cut, join, key_words
 
 BATCH_BYTES = 1 << 20
