@@ -22,6 +22,8 @@ from kernels.subtrees import BLOCK_BYTES, CHUNK_BYTES, IV, Words
 SLOTS: Final = 2
 """Batches under way at once on a device: one is filled or fetched while the other is copied and hashed."""
 BATCH_BYTES_DEFAULT: Final = 256 << 20
+BATCH_BYTES_MIN: Final = 1 << 20
+"""Holds every known answer; smaller ones are not worth a launch."""
 PIECES_MAX: Final = 65_536
 WAIT_SECONDS_MAX: Final = 120.0
 """For one batch: a hundred times what the slowest device needs."""
@@ -117,14 +119,15 @@ class CudaDevice:
 
     def close(self) -> None:
         """Waits for what is under way, and leaves the device. Of a lost one nothing is asked any more."""
+        with contextlib.suppress(DeviceError), self._current():
+            for slot in self._slots:
+                self._wait(slot.stream)
         if self._lost is not None:
             # Its memory cannot be given back, and trying prints warnings or waits for ever: it ends with the process.
             _keep_for_ever(self)
             return
         self._context.push()
         try:
-            with contextlib.suppress(self._driver.Error):
-                self._context.synchronize()
             with contextlib.suppress(self._driver.Error):
                 for slot in self._slots:
                     slot.free()
@@ -250,9 +253,9 @@ def _keep_for_ever(kept: object) -> None:
 
 
 def _batch_bytes(wanted: int, affordable: int, what: str) -> int:
-    """Raises: DeviceError where not even two chunks fit."""
+    """Raises: DeviceError where less than BATCH_BYTES_MIN fits."""
     found = min(wanted, int(affordable / 1.1)) // CHUNK_BYTES * CHUNK_BYTES
-    if found < 2 * CHUNK_BYTES:
+    if found < BATCH_BYTES_MIN:
         raise DeviceError(f"{what}, too few for a batch")
     return found
 

@@ -78,6 +78,25 @@ def join(values: Sequence[bytes], *, key: Words = IV, mode: int = 0) -> bytes:
     return nodes[0]
 
 
+def context_key(context: str) -> Words:
+    """Key of derive-key mode for a context string (section 2.3): hash with it, in mode DERIVE_KEY_MATERIAL."""
+    message = context.encode()
+    chunks = range(0, max(1, len(message)), CHUNK_BYTES)
+    alone = ROOT if len(chunks) == 1 else 0
+    values = [_chunk(message[at : at + CHUNK_BYTES], at // CHUNK_BYTES, IV, DERIVE_KEY_CONTEXT, alone) for at in chunks]
+    return unpack(values[0] if alone else join(values, mode=DERIVE_KEY_CONTEXT))
+
+
+def _chunk(chunk: bytes, counter: int, key: Words, mode: int, root: int) -> bytes:
+    """Chaining value of a chunk (section 2.4), in plain Python: for a few."""
+    cv, last = key, max(0, (len(chunk) - 1) // BLOCK_BYTES)
+    for i in range(last + 1):
+        block = chunk[i * BLOCK_BYTES : (i + 1) * BLOCK_BYTES]
+        flags = mode | (CHUNK_START if i == 0 else 0) | (CHUNK_END | root if i == last else 0)
+        cv = compress(cv, unpack(block.ljust(BLOCK_BYTES, b"\0")), counter, len(block), flags)
+    return pack(cv)
+
+
 def parent(left: bytes, right: bytes, *, key: Words, flags: int) -> bytes:
     """Chaining value of a parent node (section 2.5)."""
     return pack(compress(key, unpack(left + right), 0, BLOCK_BYTES, flags | PARENT))
