@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from kernels.pipeline import Device, Gpu, Pipeline
+from kernels.pipeline import Device, Gpu, Lent, Pipeline
 from kernels.sources import BytesSource
 
 FORMAT: Final = 1
@@ -136,7 +136,7 @@ def _by_turns(
     """Best seconds of the CPU and of the GPU."""
     cpu_s = gpu_s = float("inf")
     told: list[str] = []
-    gpu = Gpu(device=_Lent(device), uuid="gpu")
+    gpu = Gpu(device=Lent(device), uuid="gpu")
     on_gpu = Pipeline(
         [gpu], threads=threads, batch_bytes=batch_bytes, say=told.append,
         distrust=lambda _uuid, reason: told.append(reason),
@@ -156,16 +156,6 @@ def _by_turns(
         on_gpu.close()
         on_cpu.close()
     return cpu_s, gpu_s
-
-
-class _Lent:
-    """A device that a pipeline may use but not close."""
-
-    def __init__(self, device: Device) -> None:
-        self.batch_bytes = device.batch_bytes
-        self.buffer, self.submit, self.digests = device.buffer, device.submit, device.digests
-
-    def close(self) -> None: ...
 
 
 # ---- remembering -----------------------------------------------------------------------------------------------------

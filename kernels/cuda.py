@@ -80,11 +80,12 @@ class CudaDevice:
     """
 
     def __init__(
-        self, ordinal: int = 0, *, batch_bytes: int = BATCH_BYTES_DEFAULT, wait_seconds_max: float = WAIT_SECONDS_MAX
+        self, ordinal: int = 0, *, batch_bytes: int = BATCH_BYTES_DEFAULT, wait_seconds_max: float | None = None
     ) -> None:
-        """batch_bytes: of one batch, shrunk to what the device's memory allows. Raises: DeviceError."""
+        """batch_bytes: of one batch, shrunk to what the device's memory allows. wait_seconds_max: WAIT_SECONDS_MAX
+        unless given. Raises: DeviceError."""
         self._driver = driver = driver_interface()
-        self._wait_seconds_max = wait_seconds_max
+        self._wait_seconds_max = WAIT_SECONDS_MAX if wait_seconds_max is None else wait_seconds_max
         self._slots: list[_Slot] = []
         self._lost: str | None = None
         self._what = f"GPU {ordinal}"

@@ -53,6 +53,16 @@ class Device(Protocol):
     def close(self) -> None: ...
 
 
+class Lent:
+    """A device that a pipeline may use, but not close."""
+
+    def __init__(self, device: Device) -> None:
+        self.batch_bytes = device.batch_bytes
+        self.buffer, self.submit, self.digests = device.buffer, device.submit, device.digests
+
+    def close(self) -> None: ...
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Gpu:
     """A device that takes part. uuid: its name in results."""

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
 from kernels import devices
 from kernels.devices import DeviceError
-from tests.kernels.driver.toolchain import FOLDER, ROOT, Toolchain
+from tests.kernels.driver.running import CHAIN, needs_toolchain, run
 
-CHAIN = Toolchain(folder=FOLDER)
-needs_toolchain = pytest.mark.skipif(
-    not (CHAIN.site / "pycuda" / "driver.py").exists(), reason="the toolchain is not built: make gpu-verify"
-)
 ORDERS = ("ascending", "descending", "mixed")
 ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
-
-
-def run(scene: str, **settings: str) -> dict[str, object]:
-    command = [sys.executable, "-m", "tests.kernels.driver.exercise", scene]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=250, env=CHAIN.environment(**settings)
-    )
-    assert done.stdout, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert isinstance(found, dict)
-    return found
 
 
 @needs_toolchain
@@ -48,6 +32,12 @@ def test_streams_of_the_stand_in_really_defer() -> None:
 @needs_toolchain
 def test_message_larger_than_a_batch_goes_in_pieces() -> None:
     assert run("large") == {"pieces": 4, "right": True}
+
+
+@needs_toolchain
+@pytest.mark.parametrize("order", ORDERS)
+def test_known_answers_are_right_in_all_modes(order: str) -> None:
+    assert run("known", STANDIN_ORDER=order) == {"right": 126, "of": 126}
 
 
 @needs_toolchain
@@ -83,8 +73,9 @@ def test_no_driver_or_no_pycuda_is_said_in_one_line() -> None:
 
 
 @needs_toolchain
-def test_shipped_ptx_is_what_the_source_compiles_to() -> None:
-    assert CHAIN.ptx(devices.PTX.with_suffix(".cu")) == devices.PTX.read_bytes(), "make gpu-verify says how to renew it"
+def test_shipped_ptx_is_what_the_source_compiles_to(tmp_path: Path) -> None:
+    made = CHAIN.ptx(devices.PTX.with_suffix(".cu"), tmp_path / "made.ptx")
+    assert made == devices.PTX.read_bytes(), "renew it: make gpu-ptx"
 
 
 @needs_toolchain

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from blake3 import blake3
 
+from kernels import known_answers
 from kernels.cuda import CudaDevice, packed_bytes
 from kernels.devices import DeviceError, devices
 from kernels.subtrees import CHUNK_BYTES, KEYED_HASH, cut, join, key_words
@@ -93,8 +94,16 @@ def listed() -> dict[str, object]:
     return {"names": [each.name for each in found], "right": used}
 
 
+def known() -> dict[str, object]:
+    """The published answers, in three modes."""
+    device = CudaDevice(batch_bytes=BATCH_BYTES)
+    right = known_answers.passed(device)
+    device.close()
+    return {"right": right, "of": known_answers.count()}
+
+
 SCENES: dict[str, Callable[[], dict[str, object]]] = {
-    scene.__name__: scene for scene in (batches, refilled_too_early, large, listed)
+    scene.__name__: scene for scene in (batches, refilled_too_early, large, listed, known)
 }
 
 
