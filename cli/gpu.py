@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 BATCH_MIB_MAX = 4096
+EMULATED = "This is the tests' software driver: no figure here is a GPU's."
 
 
 @click.group("gpu")
@@ -76,7 +77,8 @@ def status(*, threads: int | None, as_json: bool) -> int:
     """Which GPUs there are, what is known of them, and which backend hashes.
 
     \b
-    Example: stretto gpu status --json
+    Example:
+      stretto gpu status --json
     """
     from catalog.digests import processors
     from kernels import calibration, dispatch
@@ -146,7 +148,8 @@ def selftest(*, ordinal: int, batch_mib: int, batches: int, out: Path, as_json: 
     Exit code 0: all equal; 1: not, do not use this GPU; 2: there is no GPU, or it failed on the way.
 
     \b
-    Example: stretto gpu selftest --batches 200
+    Example:
+      stretto gpu selftest --batches 200
     """
     from kernels.devices import DeviceError
 
@@ -170,13 +173,17 @@ def selftest(*, ordinal: int, batch_mib: int, batches: int, out: Path, as_json: 
 @_batch_option
 @_threads_option
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="GPU and CPU by turns.")
+@click.option("--repeats", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Of the kernels alone.")
 @_out_option("stretto-gpu-bench.json")
 @json_option
-def bench(*, ordinal: int, batch_mib: int, threads: int | None, rounds: int, out: Path, as_json: bool) -> int:
+def bench(
+    *, ordinal: int, batch_mib: int, threads: int | None, rounds: int, repeats: int, out: Path, as_json: bool
+) -> int:
     """GB/s with and without transfers beside this CPU's on the same bytes, and a report that can be sent back.
 
     \b
-    Example: stretto gpu bench --rounds 10
+    Example:
+      stretto gpu bench --rounds 10
     """
     from catalog.digests import processors
     from kernels.devices import DeviceError
@@ -187,8 +194,9 @@ def bench(*, ordinal: int, batch_mib: int, threads: int | None, rounds: int, out
             from kernels.selftest import bench as run
 
             report = run(
-                info, threads=threads or processors(), batch_bytes=batch_mib * MIB, rounds=rounds, advance=tell
-            )
+                info, threads=threads or processors(), batch_bytes=batch_mib * MIB, rounds=rounds,
+                repeats=repeats, advance=tell,
+            )  # fmt: skip
     except DeviceError as error:
         raise CliError(f"{info.name}: {error.reason}", Exit.INCOMPLETE) from error
     return _end(report, out, f"{len(report['rows'])} kinds of messages measured", as_json)
@@ -203,7 +211,7 @@ def _end(report: dict[str, Any], out: Path, summary: str, as_json: bool) -> int:
     else:
         say(f"{'passed' if passed else 'WRONG DIGESTS'}: {summary} on {report['device']['name']}")
         if report["emulated"]:
-            say("This is the tests' software driver: no figure here is a GPU's.")
+            say(EMULATED)
         say(f"report: {out}")
     if not passed:
         complain("digests differ from the CPU's: do not use this GPU, and please send the report")
@@ -226,7 +234,8 @@ def calibrate(*, ordinal: int, batch_mib: int, threads: int | None, rounds: int,
     the kernels; a GPU that gave a wrong digest is used again only after it.
 
     \b
-    Example: stretto gpu calibrate --threads 8
+    Example:
+      stretto gpu calibrate --threads 8
     """
     from catalog.digests import processors
     from kernels import dispatch
@@ -253,6 +262,8 @@ def calibrate(*, ordinal: int, batch_mib: int, threads: int | None, rounds: int,
                        "gpu_s": r.gpu_s} for r in found.rows]}
         )  # fmt: skip
         return Exit.OK
+    if info.is_emulated:
+        say(EMULATED)
     if found.crossover_bytes is None:
         say(f"{info.name}: never used, this CPU is as fast ({found.threads} threads, load {found.load_average:.1f})")
     else:

@@ -124,8 +124,6 @@ class CudaDevice:
             for slot in self._slots:
                 self._wait(slot.stream)
         if self._lost is not None:
-            # Its memory cannot be given back, and trying prints warnings or waits for ever: it ends with the process.
-            _keep_for_ever(self)
             return
         self._context.push()
         try:
@@ -227,6 +225,10 @@ class CudaDevice:
         try:
             with self._errors("failed"):
                 yield
+        except DeviceError:
+            # Its memory cannot be given back, and trying prints warnings or waits for ever: it ends with the process.
+            _keep_for_ever(self)
+            raise
         finally:
             with contextlib.suppress(self._driver.Error):
                 self._context.pop()

@@ -36,7 +36,7 @@ const Settings& Settings::get() {
             .fails_at_launch = number("STANDIN_FAILS_AT_LAUNCH", 0),
             .hangs_at_launch = number("STANDIN_HANGS_AT_LAUNCH", 0),
             .corrupts_from_launch = number("STANDIN_CORRUPTS_FROM_LAUNCH", 0),
-            .fails_at_allocation = number("STANDIN_FAILS_AT_ALLOCATION", 0),
+            .fails_from_allocation = number("STANDIN_FAILS_FROM_ALLOCATION", 0),
             .faulty_device = static_cast<int>(number("STANDIN_FAULTY_DEVICE", -1)),
             .log = text("STANDIN_LOG", ""),
         };

@@ -29,7 +29,7 @@ struct Settings {
     long fails_at_launch;       // STANDIN_FAILS_AT_LAUNCH: the device is lost at that launch
     long hangs_at_launch;       // STANDIN_HANGS_AT_LAUNCH: that launch never ends
     long corrupts_from_launch;  // STANDIN_CORRUPTS_FROM_LAUNCH: from there on, one bit of the last output is wrong
-    long fails_at_allocation;   // STANDIN_FAILS_AT_ALLOCATION: that one finds no memory
+    long fails_from_allocation;   // STANDIN_FAILS_FROM_ALLOCATION: from there on there is no memory
     int faulty_device;          // STANDIN_FAULTY_DEVICE: only this one has them; -1 (default): all
     bool has_fault(int device, long at, long count) const {
         return at != 0 && count == at && (faulty_device < 0 || faulty_device == device);

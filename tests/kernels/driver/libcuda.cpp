@@ -215,7 +215,9 @@ CUresult cuMemAlloc(CUdeviceptr* made, size_t bytes) {
     NEED_CONTEXT();
     if (context->broken != CUDA_SUCCESS) return context->broken;
     if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
-    if (Settings::get().has_fault(context->device, Settings::get().fails_at_allocation, ++context->allocations))
+    const Settings& settings = Settings::get();
+    if (++context->allocations >= settings.fails_from_allocation && settings.fails_from_allocation != 0 &&
+        settings.has_fault(context->device, 1, 1))
         return CUDA_ERROR_OUT_OF_MEMORY;
     *made = device(context->device).memory->allocate(bytes);
     return *made == 0 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
