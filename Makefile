@@ -13,7 +13,7 @@ NIGHTLY_SEEDS ?= 20000
 GPU_TOOLCHAIN ?= --if-possible
 SECONDS_TO_FUZZ := $(if $(filter command% env%,$(origin SECONDS)),$(SECONDS),3600)
 
-.PHONY: help demo test check format bench bench-hash sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify gpu-toolchain gpu-ptx
+.PHONY: help demo test check format bench bench-hash sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify gpu-toolchain gpu-ptx gpu-extra
 
 help:  ## Shows this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -91,6 +91,11 @@ gpu-verify: setup-dev  ## Checks the GPU kernels without a GPU: host, sanitizers
 
 gpu-toolchain: setup-dev
 	@$(BIN)/python -m tests.kernels.driver.toolchain $(GPU_TOOLCHAIN)
+
+gpu-extra: setup-dev  ## For owners of an NVIDIA GPU: builds pycuda and puts it into .venv (docs/gpu.md)
+	@$(BIN)/python -m tests.kernels.driver.toolchain
+	$(PIP) install .stretto/gpu/wheels/pycuda-*.whl
+	$(BIN)/stretto gpu status
 
 gpu-ptx: setup-dev  ## Compiles kernels/blake3.cu anew
 	@$(BIN)/python -m tests.kernels.driver.toolchain --write-ptx

@@ -65,6 +65,12 @@ def test_random_batches_equal_the_reference(library: Path, pipeline: str, order:
     assert HostMachine(library, order=order).hash_batch(messages, plan=plan) == digests(messages)
 
 
+def test_thousands_of_messages_in_a_batch_equal_the_reference(library: Path) -> None:
+    rng = random.Random(13)
+    messages = [rng.randbytes(rng.choice((0, 1, 64, 1024, rng.randrange(2500)))) for _ in range(6000)]
+    assert HostMachine(library).hash_batch(messages) == digests(messages)
+
+
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_sizes_around_every_edge_equal_the_reference(library: Path, pipeline: str) -> None:
     noise = random.Random(7).randbytes(max(EDGES) + 1)

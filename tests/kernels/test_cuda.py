@@ -9,8 +9,8 @@ import pytest
 from kernels import devices
 from kernels.devices import DeviceError
 from tests.kernels.driver.running import CHAIN, needs_toolchain, run
-from tests.kernels.driver.sass import COMPRESSION_MIN, compiled, loop_cost
-from tests.kernels.driver.toolchain import ROOT
+from tests.kernels.driver.sass import COMPRESSION_MIN, compiled, listing, loop_cost
+from tests.kernels.driver.toolchain import PTX_VERSION, ROOT
 
 ORDERS = ("ascending", "descending", "mixed")
 KERNELS = ("b3_chunks", "b3_tiles", "b3_level", "b3_collect")
@@ -40,6 +40,11 @@ def test_message_larger_than_a_batch_goes_in_pieces() -> None:
 @pytest.mark.parametrize("order", ORDERS)
 def test_known_answers_are_right_in_all_modes(order: str) -> None:
     assert run("known", STANDIN_ORDER=order) == {"right": 126, "of": 126}
+
+
+@needs_toolchain
+def test_as_many_messages_as_a_batch_may_have_are_right() -> None:
+    assert run("thousands") == {"messages": 65_536, "wrong": 0}
 
 
 @needs_toolchain
@@ -81,6 +86,19 @@ def test_shipped_ptx_is_what_the_source_compiles_to(tmp_path: Path) -> None:
 
 
 @needs_toolchain
+@pytest.mark.parametrize("architecture", [ARCHITECTURES[0], ARCHITECTURES[-1]])
+def test_the_older_ptx_version_it_names_changes_no_instruction(architecture: str, tmp_path: Path) -> None:
+    """So that drivers of CUDA 11.0 on load it, and not only the compiler's own."""
+    listings = []
+    for version in (None, PTX_VERSION):
+        path = tmp_path / f"{version}.ptx"
+        CHAIN.ptx(devices.PTX.with_suffix(".cu"), path, version)
+        listings.append(listing(CHAIN, path, architecture, tmp_path)[1])
+    assert listings[0] == listings[1]
+    assert f".version {PTX_VERSION}\n" in devices.PTX.read_text()
+
+
+@needs_toolchain
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_no_kernel_spills_and_the_documented_costs_are_the_compilers(architecture: str, tmp_path: Path) -> None:
     found = compiled(CHAIN, devices.PTX, architecture, tmp_path)
@@ -96,7 +114,13 @@ def test_no_kernel_spills_and_the_documented_costs_are_the_compilers(architectur
     assert tiles.loop <= COMPRESSION_MIN + 8 + 100
 
 
-def test_spills_and_costlier_loops_are_noticed() -> None:
+@needs_toolchain
+def test_spills_are_noticed(tmp_path: Path) -> None:
+    found = compiled(CHAIN, devices.PTX, "90", tmp_path, "--maxrregcount=24")
+    assert found["b3_chunks"].spill_bytes > 0
+
+
+def test_a_loop_is_counted_where_it_loads() -> None:
     """On a listing of a few lines: a loop of 700 instructions that loads, and one of 690 that does not."""
     body = "\n".join(f"        /*{16 * i:04x}*/                   IADD3 R1, R1, R2, R3 ;" for i in range(698))
     shorter = "\n".join(body.splitlines()[:689])

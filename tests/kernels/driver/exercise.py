@@ -10,7 +10,7 @@ from collections.abc import Callable
 from blake3 import blake3
 
 from kernels import known_answers
-from kernels.cuda import CudaDevice, packed_bytes
+from kernels.cuda import PIECES_MAX, CudaDevice, packed_bytes
 from kernels.devices import DeviceError, devices
 from kernels.subtrees import CHUNK_BYTES, KEYED_HASH, cut, join, key_words
 
@@ -94,6 +94,18 @@ def listed() -> dict[str, object]:
     return {"names": [each.name for each in found], "right": used}
 
 
+def thousands() -> dict[str, object]:
+    """As many messages as a batch may have."""
+    rng = random.Random(7)
+    device = CudaDevice(batch_bytes=8 * BATCH_BYTES)
+    sent = [rng.randbytes(rng.randrange(65)) for _ in range(PIECES_MAX)]
+    pack(device, 0, sent)
+    device.submit(0, [len(p) for p in sent])
+    wrong = sum(found != blake3(p).digest() for found, p in zip(device.digests(0), sent, strict=True))
+    device.close()
+    return {"messages": len(sent), "wrong": wrong}
+
+
 def known() -> dict[str, object]:
     """The published answers, in three modes."""
     device = CudaDevice(batch_bytes=BATCH_BYTES)
@@ -103,7 +115,7 @@ def known() -> dict[str, object]:
 
 
 SCENES: dict[str, Callable[[], dict[str, object]]] = {
-    scene.__name__: scene for scene in (batches, refilled_too_early, large, listed, known)
+    scene.__name__: scene for scene in (batches, refilled_too_early, large, listed, thousands, known)
 }
 
 

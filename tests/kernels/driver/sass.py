@@ -40,14 +40,19 @@ class _Block:
     after: list[str] = field(default_factory=list)
 
 
-def compiled(chain: Toolchain, ptx: Path, architecture: str, folder: Path) -> dict[str, Compiled]:
-    """By kernel. Raises: subprocess.CalledProcessError."""
+def listing(chain: Toolchain, ptx: Path, architecture: str, folder: Path, *flags: str) -> tuple[str, str]:
+    """What ptxas says with -v, and the instructions it made. flags: of ptxas. Raises: subprocess.CalledProcessError."""
     cubin = folder / f"sm_{architecture}.cubin"
-    command = [str(chain.tool("ptxas")), "-v", f"-arch=sm_{architecture}", "-o", str(cubin), str(ptx)]
+    command = [str(chain.tool("ptxas")), "-v", *flags, f"-arch=sm_{architecture}", "-o", str(cubin), str(ptx)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    listing = subprocess.run(
+    return said, subprocess.run(
         [str(chain.tool("nvdisasm")), "-c", str(cubin)], capture_output=True, text=True, check=True
     ).stdout
+
+
+def compiled(chain: Toolchain, ptx: Path, architecture: str, folder: Path, *flags: str) -> dict[str, Compiled]:
+    """By kernel. Arguments as `listing`."""
+    said, instructions = listing(chain, ptx, architecture, folder, *flags)
     found = {}
     for part in re.split(r"(?=Compiling entry function)", said)[1:]:
         entry, spills, registers = _ENTRY.search(part), _SPILLS.search(part), _REGISTERS.search(part)
@@ -56,7 +61,7 @@ def compiled(chain: Toolchain, ptx: Path, architecture: str, folder: Path) -> di
         assert registers is not None, part
         name = entry[1]
         found[name] = Compiled(
-            registers=int(registers[1]), spill_bytes=sum(map(int, spills.groups())), loop=loop_cost(listing, name)
+            registers=int(registers[1]), spill_bytes=sum(map(int, spills.groups())), loop=loop_cost(instructions, name)
         )
     return found
 

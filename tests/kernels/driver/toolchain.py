@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,9 @@ LOCK = HERE / "requirements.lock"
 PYCUDA_LOCK = HERE / "pycuda.lock"
 PTX_TARGET = "compute_75"
 """The oldest that is supported: newer devices compile its PTX for themselves."""
+PTX_VERSION = "7.0"
+"""What the PTX says it needs: nvcc writes its own version, which only the newest drivers load. These kernels use
+nothing that CUDA 11.0 did not know; ptxas, which holds PTX to the version it names, makes the same code of both."""
 SECONDS_MAX = 1200
 """For one step."""
 
@@ -51,6 +55,11 @@ class Toolchain:
         """Folder of libcuda.so.1."""
         return self.folder / "driver"
 
+    @property
+    def wheels(self) -> Path:
+        """pycuda as it was built: it runs on a real driver too (make gpu-extra)."""
+        return self.folder / "wheels"
+
     def tool(self, name: str) -> Path:
         return self.cuda / "bin" / name
 
@@ -59,11 +68,15 @@ class Toolchain:
         paths = os.pathsep.join([str(ROOT), str(self.site)])
         return os.environ | {"PYTHONPATH": paths, "LD_LIBRARY_PATH": str(self.driver)} | settings
 
-    def ptx(self, source: Path, out: Path) -> bytes:
-        """PTX of a CUDA source, for PTX_TARGET."""
+    def ptx(self, source: Path, out: Path, version: str | None = PTX_VERSION) -> bytes:
+        """PTX of a CUDA source, for PTX_TARGET. version: the compiler's own where None."""
         command = [str(self.tool("nvcc")), "-O3", f"-arch={PTX_TARGET}", "-ptx", "-o", str(out), source.name]
         subprocess.run(command, check=True, capture_output=True, text=True, cwd=source.parent)
-        return out.read_bytes()
+        made = out.read_text()
+        if version is not None:
+            made = re.sub(r"^\.version .*$", f".version {version}", made, count=1, flags=re.MULTILINE)
+        out.write_text(made)
+        return made.encode()
 
     # ---- what it was made of: beside each part stands a key --------------------------------------------------------
 
@@ -146,6 +159,9 @@ def build_pycuda(chain: Toolchain) -> None:
     _run([sys.executable, "configure.py", *options], environment, cwd=tree)
     _run([sys.executable, str(HERE / "parallel_setup.py"), "-q", "bdist_wheel", "-d", str(sources)], environment, tree)
     (wheel,) = sources.glob("pycuda-*.whl")
+    shutil.rmtree(chain.wheels, ignore_errors=True)
+    chain.wheels.mkdir()
+    wheel = Path(shutil.move(wheel, chain.wheels))
     _run(
         [*_PIP, "install", "--no-deps", "--no-index", "--upgrade", "--target", str(chain.site), str(wheel)], environment
     )
@@ -159,7 +175,7 @@ def build(folder: Path = FOLDER) -> Toolchain:
         raise CannotBuild(reason)
     chain = Toolchain(folder=folder)
     folder.mkdir(parents=True, exist_ok=True)
-    is_new = not chain.is_made("pycuda", compiler_key())
+    is_new = not chain.is_made("pycuda", compiler_key()) or not chain.wheels.exists()
     if is_new:
         _say("installing CUDA's compiler from PyPI (150 MB)")
         chain.begin("pycuda")
