@@ -48,6 +48,13 @@ def test_as_many_messages_as_a_batch_may_have_are_right() -> None:
 
 
 @needs_toolchain
+def test_half_of_the_devices_memory_stays_free() -> None:
+    found = run("budget", STANDIN_MEMORY_BYTES=str(200 << 20))
+    assert 20 << 20 < found["batch_bytes"] < 50 << 20
+    assert 0.5 <= found["free_share"] < 0.6
+
+
+@needs_toolchain
 def test_several_devices_are_named_and_used() -> None:
     assert run("listed", STANDIN_DEVICES="2") == {
         "names": ["Stretto stand-in 0", "Stretto stand-in 1"],

@@ -106,6 +106,15 @@ def thousands() -> dict[str, object]:
     return {"messages": len(sent), "wrong": wrong}
 
 
+def budget() -> dict[str, object]:
+    """A batch larger than the device's memory is asked for: it shrinks, and half of the memory stays free."""
+    device = CudaDevice(batch_bytes=1 << 34)
+    with device._current():
+        free, total = device._driver.mem_get_info()
+    device.close()
+    return {"batch_bytes": device.batch_bytes, "free_share": free / total}
+
+
 def known() -> dict[str, object]:
     """The published answers, in three modes."""
     device = CudaDevice(batch_bytes=BATCH_BYTES)
@@ -115,7 +124,7 @@ def known() -> dict[str, object]:
 
 
 SCENES: dict[str, Callable[[], dict[str, object]]] = {
-    scene.__name__: scene for scene in (batches, refilled_too_early, large, listed, thousands, known)
+    scene.__name__: scene for scene in (batches, refilled_too_early, large, listed, thousands, budget, known)
 }
 
 

@@ -168,11 +168,12 @@ def build_pycuda(chain: Toolchain) -> None:
     shutil.rmtree(sources)
 
 
-def build(folder: Path = FOLDER) -> Toolchain:
+def build(folder: Path | None = None) -> Toolchain:
     """Everything, or what of it is missing or made of something else. Raises: CannotBuild."""
     reason = unable()
     if reason is not None:
         raise CannotBuild(reason)
+    folder = folder or FOLDER
     chain = Toolchain(folder=folder)
     folder.mkdir(parents=True, exist_ok=True)
     is_new = not chain.is_made("pycuda", compiler_key()) or not chain.wheels.exists()
