@@ -96,8 +96,21 @@ def outdated() -> dict[str, object]:
     return hashed()
 
 
+class SlowClock:
+    """A second passes with each pause, and none while the stand-in works, however loaded this machine is."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, _: float) -> None:
+        self._now += 1.0
+
+
 def hung() -> dict[str, object]:
-    cuda.WAIT_SECONDS_MAX = 1.0  # type: ignore[misc]
+    cuda.time = SlowClock()  # type: ignore[assignment]
     remember()
     return hashed()
 
