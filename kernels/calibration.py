@@ -74,6 +74,11 @@ class Calibration:
         return found
 
     @property
+    def batch_bytes_max(self) -> int:
+        """The largest batch that was measured: no larger one is used."""
+        return max(row.batch_bytes for row in self.rows)
+
+    @property
     def worth_from_bytes(self) -> int | None:
         """Bytes after which the time that the GPU saves is more than it needs to start. None: never."""
         crossover = self.crossover_bytes

@@ -89,7 +89,8 @@ def open_best(
     """The best backend of this host, ready. Never fails for want of a GPU.
 
     threads: of the CPU. expected_bytes: how much there is to hash, where known: a GPU needs time to start. folder: of
-    the calibrations. say: told in a line when a GPU that was meant to be used cannot be.
+    the calibrations. say: told in a line when a GPU that was meant to be used cannot be. batch_bytes: the largest that
+    was measured, unless given.
     """
     folder = folder or calibration.state_folder()
     choice = choose(folder, threads=threads, expected_bytes=expected_bytes)
@@ -99,7 +100,7 @@ def open_best(
     for info, known in choice.gpus:
         assert known.crossover_bytes is not None, "chosen because it wins"
         try:
-            gpus.append(Gpu(device=_proven(info, disable, batch_bytes), uuid=info.uuid))
+            gpus.append(Gpu(device=_proven(info, disable, batch_bytes or known.batch_bytes_max), uuid=info.uuid))
         except (DeviceError, WrongDigest) as error:
             is_liar = isinstance(error, WrongDigest)
             line = f"{info.uuid}: {f'WRONG DIGEST: {error.reason}. {UNTIL_CALIBRATED}' if is_liar else error.reason}"
@@ -178,12 +179,12 @@ def calibrate(
     return found
 
 
-def _proven(info: DeviceInfo, disable: Callable[[str, str], None], batch_bytes: int | None) -> CudaDevice:
+def _proven(info: DeviceInfo, disable: Callable[[str, str], None], batch_bytes: int) -> CudaDevice:
     """The device, once it has given every known answer. Raises: DeviceError, WrongDigest; one that lies is disabled."""
     from kernels import known_answers  # noqa: PLC0415  numpy and more, for those who have a GPU
-    from kernels.cuda import BATCH_BYTES_DEFAULT, CudaDevice  # noqa: PLC0415
+    from kernels.cuda import CudaDevice  # noqa: PLC0415
 
-    device = CudaDevice(info.ordinal, batch_bytes=batch_bytes or BATCH_BYTES_DEFAULT)
+    device = CudaDevice(info.ordinal, batch_bytes=batch_bytes)
     try:
         right = known_answers.passed(device)
     except BaseException:

@@ -43,6 +43,10 @@ def test_it_must_win_with_short_and_with_long_messages() -> None:
     assert calibrated(row(64, 1.0, 0.1), row(64, 1.0, 0.8, MIB)).crossover_bytes == 64 * MIB
 
 
+def test_no_larger_batch_is_used_than_was_measured() -> None:
+    assert calibrated(row(4, 2.0, 1.0), row(1, 2.0, 1.0)).batch_bytes_max == 4 * MIB
+
+
 def test_its_start_must_be_earned() -> None:
     found = calibrated(row(1, 2.0, 1.0))  # saves a second in 4 MiB, and needs half a second to start
     assert found.worth_from_bytes == 2 * MIB
