@@ -41,6 +41,7 @@ class Hasher:
     def __init__(self, pipeline: Pipeline, reasons: list[str]) -> None:
         self._pipeline = pipeline
         self._reasons = reasons
+        self._opened = pipeline.gpus
 
     @property
     def uses_gpu(self) -> bool:
@@ -49,8 +50,8 @@ class Hasher:
 
     @property
     def why(self) -> str:
-        """One line: which backend, and for which reason."""
-        which = f"GPU {', '.join(self._pipeline.gpus)}" if self.uses_gpu else "CPU"
+        """One line: which backend was chosen, for which reason, and what became of it."""
+        which = f"GPU {', '.join(self._opened)}" if self._opened else "CPU"
         return "; ".join([f"{which}: {self._reasons[0]}", *self._reasons[1:], *self._pipeline.events])
 
     def hash(self, sources: Iterable[Source]) -> Iterator[Hashed]:

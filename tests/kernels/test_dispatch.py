@@ -110,6 +110,8 @@ def test_a_device_lost_half_way_costs_one_line_and_no_digest(
     (said,) = found["said"]
     assert "LAUNCH_FAILED" in said
     assert said.endswith("the CPU goes on, and no digest is lost")
+    assert found["why"].startswith(f"GPU {GPU0}: faster here")
+    assert found["why"].endswith(said), "the report says what became of it"
     assert found["disabled"] == [], "it may be well again at the next start"
     assert found["backends"]["cpu"]["files"] > 1
 
