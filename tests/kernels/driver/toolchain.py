@@ -178,7 +178,7 @@ def build(folder: Path | None = None) -> Toolchain:
     folder.mkdir(parents=True, exist_ok=True)
     is_new = not chain.is_made("pycuda", compiler_key()) or not chain.wheels.exists()
     if is_new:
-        _say("installing CUDA's compiler from PyPI (150 MB)")
+        _say("installing CUDA's compiler from PyPI (370 MB unpacked)")
         chain.begin("pycuda")
         shutil.rmtree(chain.site, ignore_errors=True)
         _run([*_PIP, "install", "--target", str(chain.site), "--require-hashes", "-r", str(LOCK)])
