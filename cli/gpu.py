@@ -80,7 +80,7 @@ def status(*, threads: int | None, as_json: bool) -> int:
     Example:
       stretto gpu status --json
     """
-    from catalog.digests import processors
+    from catalog.crew import processors
     from kernels import calibration, dispatch
     from kernels.devices import DeviceError, devices, driver_version, ptx_digest
 
@@ -185,7 +185,7 @@ def bench(
     Example:
       stretto gpu bench --rounds 10
     """
-    from catalog.digests import processors
+    from catalog.crew import processors
     from kernels.devices import DeviceError
 
     info = _device(ordinal)
@@ -237,7 +237,7 @@ def calibrate(*, ordinal: int, batch_mib: int, threads: int | None, rounds: int,
     Example:
       stretto gpu calibrate --threads 8
     """
-    from catalog.digests import processors
+    from catalog.crew import processors
     from kernels import dispatch
     from kernels.calibration import BATCH_SIZES, WrongDigest
     from kernels.devices import DeviceError
