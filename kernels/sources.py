@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from blake3 import blake3
 
-from kernels.cpu import Buffer
+if TYPE_CHECKING:
+    from kernels.cpu import Buffer
 
 READ_BYTES: Final = 1 << 20
 """One read on the CPU's way."""
