@@ -9,9 +9,11 @@ BUILD_INPUTS := pyproject.toml hatch_build.py $(wildcard protos/*.proto)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SEEDS ?= 500
 NIGHTLY_SEEDS ?= 20000
+# What the GPU tests need; a machine that cannot build it says so and skips them. Empty: then it is an error (CI).
+GPU_TOOLCHAIN ?= --if-possible
 SECONDS_TO_FUZZ := $(if $(filter command% env%,$(origin SECONDS)),$(SECONDS),3600)
 
-.PHONY: help demo test check format bench bench-hash sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify
+.PHONY: help demo test check format bench bench-hash sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify gpu-toolchain gpu-ptx gpu-extra
 
 help:  ## Shows this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,7 +21,7 @@ help:  ## Shows this list
 demo: setup  ## The main job on real audio; AUDIO=/path/to/music uses your own folder
 	@exec $(BIN)/stretto demo $(if $(AUDIO),--audio "$(AUDIO)")
 
-test: setup-dev  ## Sets everything up and runs the tests
+test: setup-dev gpu-toolchain  ## Sets everything up and runs the tests
 	@$(BIN)/python -m pytest $(PYTEST)
 
 check: setup-dev  ## Format, lint, types, import walls, house rules
@@ -85,7 +87,18 @@ interop: setup-dev  ## js-libp2p against real nodes; needs Node.js 20 or newer
 
 gpu-verify: setup-dev  ## Checks the GPU kernels without a GPU: host, sanitizers, PTX, pycuda on a driver of our own
 	@$(BIN)/python -m tests.kernels.driver.toolchain
-	$(BIN)/python -m pytest -q tests/kernels
+	$(BIN)/python -m pytest -q tests/kernels tests/cli/test_gpu.py
+
+gpu-toolchain: setup-dev
+	@$(BIN)/python -m tests.kernels.driver.toolchain $(GPU_TOOLCHAIN)
+
+gpu-extra: setup-dev  ## For owners of an NVIDIA GPU: builds pycuda and puts it into .venv (docs/gpu.md)
+	@$(BIN)/python -m tests.kernels.driver.toolchain
+	$(PIP) install .stretto/gpu/wheels/pycuda-*.whl
+	$(BIN)/stretto gpu status
+
+gpu-ptx: setup-dev  ## Compiles kernels/blake3.cu anew
+	@$(BIN)/python -m tests.kernels.driver.toolchain --write-ptx
 
 image:  ## Builds the container image; docker/test.sh tests it
 	@docker build -f docker/Dockerfile -t stretto .

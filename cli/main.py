@@ -54,6 +54,7 @@ STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         (
             Verb("demo", "cli.demo", "demo_command", "The whole journey on four local nodes, forgeries refused."),
             Verb("devnet", "cli.devnet", "devnet_group", "Four local nodes: init, up, down, status."),
+            Verb("gpu", "cli.gpu", "gpu_group", "Is a GPU right, and faster here than the CPU?"),
         ),
     ),
     (

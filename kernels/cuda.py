@@ -1,30 +1,32 @@
 """BLAKE3 on GPUs through pycuda: two streams with page-locked buffers, so that copies and kernels overlap.
 
-pycuda and the driver are imported only when a GPU is asked for. Digests never depend on which backend made them; what
-cannot be done here is a `DeviceError` that says why, and the caller hashes on the CPU instead.
+Digests never depend on which backend made them; what cannot be done here is a `DeviceError` that says why, and the
+caller hashes on the CPU instead. What was packed stays readable in `buffer` also when the device is lost.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import ctypes
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.devices import PTX, DeviceError, driver_interface
 from kernels.plan import BLOCK_THREADS, Plan, plan_batch
 from kernels.subtrees import BLOCK_BYTES, CHUNK_BYTES, IV, Words
 
-PTX: Final = Path(__file__).with_name("blake3.ptx")
 SLOTS: Final = 2
 """Batches under way at once on a device: one is filled or fetched while the other is copied and hashed."""
 BATCH_BYTES_DEFAULT: Final = 256 << 20
+BATCH_BYTES_MIN: Final = 1 << 20
+"""Holds every known answer; smaller ones are not worth a launch."""
 PIECES_MAX: Final = 65_536
+WAIT_SECONDS_MAX: Final = 120.0
+"""For one batch: a hundred times what the slowest device needs."""
 MEMORY_SHARE: Final = 0.5
 """Of the device's free memory, at most this is taken: others may live there too."""
 _CV_BYTES: Final = 32
@@ -36,62 +38,8 @@ _SIGNATURES: Final = {
 }  # fmt: skip
 
 
-class DeviceError(Exception):
-    """A GPU cannot be used, or failed. reason: one line, with what to do where that is known."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceInfo:
-    """A GPU as it names itself."""
-
-    ordinal: int
-    name: str
-    capability: tuple[int, int]
-    memory_bytes: int
-    bus_id: str
-
-
-def ptx_digest() -> str:
-    """SHA-256 of the shipped kernels, hexadecimal: what a calibration is valid for."""
-    return hashlib.sha256(PTX.read_bytes()).hexdigest()
-
-
-@cache
-def _driver() -> Any:
-    """pycuda's driver interface, initialised. Raises: DeviceError."""
-    try:
-        from pycuda import driver  # noqa: PLC0415  the extra `gpu`
-    except ImportError as error:
-        missing = "libcuda" in str(error)
-        hint = "no NVIDIA driver here" if missing else "pycuda is not installed: pip install 'stretto[gpu]'"
-        raise DeviceError(f"{hint} ({error})") from error
-    try:
-        driver.init()
-    except driver.Error as error:
-        raise DeviceError(f"the driver finds no GPU ({error})") from error
-    return driver
-
-
-def devices() -> tuple[DeviceInfo, ...]:
-    """All GPUs of this machine. Raises: DeviceError where there is none, or no driver."""
-    driver = _driver()
-    found = []
-    for ordinal in range(driver.Device.count()):
-        device = driver.Device(ordinal)
-        found.append(
-            DeviceInfo(
-                ordinal=ordinal,
-                name=device.name(),
-                capability=tuple(device.compute_capability()),
-                memory_bytes=device.total_memory(),
-                bus_id=device.pci_bus_id(),
-            )
-        )
-    return tuple(found)
+_Call = tuple[str, int, tuple[Any, ...]]
+"""Kernel, grid, arguments."""
 
 
 class _Slot:
@@ -125,39 +73,60 @@ class _Slot:
 
 
 class CudaDevice:
-    """One GPU, ready to hash batches. Not for several threads at once.
+    """One GPU, ready to hash batches. For one thread: the one that opened it.
 
-    Invariant: a slot is filled only while no batch is under way in it; `submit` and `digests` take turns.
+    Invariants: (1) a slot is filled only while no batch is under way in it; `submit` and `digests` take turns.
+    (2) Once an error has come, `is_lost` is set and every later call is refused with the same reason.
     """
 
-    def __init__(self, ordinal: int = 0, *, batch_bytes: int = BATCH_BYTES_DEFAULT) -> None:
-        """batch_bytes: of one batch, shrunk to what the device's memory allows. Raises: DeviceError."""
-        self._driver = driver = _driver()
+    def __init__(
+        self, ordinal: int = 0, *, batch_bytes: int = BATCH_BYTES_DEFAULT, wait_seconds_max: float | None = None
+    ) -> None:
+        """batch_bytes: of one batch, shrunk to what the device's memory allows. wait_seconds_max: WAIT_SECONDS_MAX
+        unless given. Raises: DeviceError."""
+        self._driver = driver = driver_interface()
+        self._wait_seconds_max = WAIT_SECONDS_MAX if wait_seconds_max is None else wait_seconds_max
+        self._slots: list[_Slot] = []
+        self._lost: str | None = None
+        self._what = f"GPU {ordinal}"
         with self._errors("cannot be opened"):
             self._context = driver.Device(ordinal).make_context()
         try:
             with self._errors("cannot be prepared"):
-                module = driver.module_from_buffer(PTX.read_bytes())
-                self._kernels = {name: module.get_function(name).prepare(s) for name, s in _SIGNATURES.items()}
-                free, _ = driver.mem_get_info()
-                # A batch, its chaining values (1/32 of it, and one for each piece) and its tables, for each slot.
-                affordable = int(free * MEMORY_SHARE / SLOTS) - PIECES_MAX * 2 * _CV_BYTES - _TABLES_BYTES
-                self.batch_bytes = _batch_bytes(
-                    batch_bytes, affordable, f"GPU {ordinal}: {free} bytes of memory are free"
-                )
-                slots_max = self.batch_bytes // CHUNK_BYTES + PIECES_MAX
-                self._slots = [_Slot(driver, self.batch_bytes, slots_max) for _ in range(SLOTS)]
+                self._prepare(batch_bytes)
         except BaseException:
+            # It may be short of memory only: what was taken goes back.
+            self._lost = None
             self._context.pop()
+            self.close()
             raise
         self._context.pop()
 
+    def _prepare(self, batch_bytes: int) -> None:
+        driver = self._driver
+        module = driver.module_from_buffer(PTX.read_bytes())
+        self._kernels = {name: module.get_function(name).prepare(s) for name, s in _SIGNATURES.items()}
+        free, _ = driver.mem_get_info()
+        # A batch, its chaining values (1/32 of it, and one for each piece) and its tables, for each slot.
+        affordable = int(free * MEMORY_SHARE / SLOTS) - PIECES_MAX * 2 * _CV_BYTES - _TABLES_BYTES
+        self.batch_bytes = _batch_bytes(batch_bytes, affordable, f"{self._what}: {free} bytes of memory are free")
+        slots_max = self.batch_bytes // CHUNK_BYTES + PIECES_MAX
+        for _ in range(SLOTS):
+            self._slots.append(_Slot(driver, self.batch_bytes, slots_max))
+
+    @property
+    def is_lost(self) -> bool:
+        return self._lost is not None
+
     def close(self) -> None:
-        """Waits for what is under way, and leaves the device."""
+        """Waits for what is under way, and leaves the device. Of a lost one nothing is asked any more."""
+        with contextlib.suppress(DeviceError), self._current():
+            for slot in self._slots:
+                self._wait(slot.stream)
+        if self._lost is not None:
+            return
         self._context.push()
         try:
-            with contextlib.suppress(self._driver.Error):
-                self._context.synchronize()
             with contextlib.suppress(self._driver.Error):
                 for slot in self._slots:
                     slot.free()
@@ -184,65 +153,112 @@ class CudaDevice:
         if plan.buffer_bytes > self.batch_bytes:
             raise ValueError(f"sizes: {plan.buffer_bytes} bytes packed, a batch holds {self.batch_bytes}")
         with self._current():
-            self._start(self._slots[slot], plan, key, mode)
+            busy = self._slots[slot]
+            launches = self._upload(busy, plan, key, mode)
+            self._launch(busy, launches)
+            self._driver.memcpy_dtoh_async(busy.out[: busy.pieces], busy.digests, busy.stream)
 
     def digests(self, slot: int) -> list[bytes]:
         """Waits for the slot's batch: 32 bytes of each piece, in order. Raises: DeviceError."""
         busy = self._slots[slot]
         with self._current():
-            busy.stream.synchronize()
+            self._wait(busy.stream)
         return [row.tobytes() for row in busy.out[: busy.pieces]]
 
-    def _start(self, slot: _Slot, plan: Plan, key: Words, mode: int) -> None:
-        driver, stream = self._driver, slot.stream
+    def kernel_seconds(self, slot: int, sizes: Sequence[int], *, repeats: int) -> float:
+        """Seconds of one pass of the kernels over what is packed, bytes and results staying on the device.
+
+        Raises: DeviceError.
+        """
+        driver, busy = self._driver, self._slots[slot]
+        with self._current():
+            launches = self._upload(busy, plan_batch(sizes), IV, 0)
+            self._launch(busy, launches)  # once for nothing: the first is slower
+            start, end = driver.Event(), driver.Event()
+            start.record(busy.stream)
+            for _ in range(repeats):
+                self._launch(busy, launches)
+            end.record(busy.stream)
+            self._wait(busy.stream)
+            return float(end.time_since(start)) / 1000 / repeats
+
+    def _upload(self, slot: _Slot, plan: Plan, key: Words, mode: int) -> list[_Call]:
+        """Sends the batch and its tables; the launches that hash it, in order."""
         slot.tables_used = 0
+        slot.pieces = len(plan.pieces)
         pieces, first_slot = slot.table(plan.pieces), slot.table(plan.first_slot)
         keys = slot.table(np.array(key, dtype=np.uint32))
-        lists = [(slot.table(launch.listed), slot.table(launch.sums)) for launch in plan.launches]
-        # Nothing is allocated or freed from here on: both would wait for the other slot's work.
-        driver.memcpy_htod_async(slot.tables, slot.host_tables[: slot.tables_used], stream)
-        if plan.buffer_bytes:
-            driver.memcpy_htod_async(slot.data, slot.host[: plan.buffer_bytes], stream)
-        for launch, (listed, sums) in zip(plan.launches, lists, strict=True):
-            count = int(launch.listed.size)
+        calls: list[_Call] = []
+        for launch in plan.launches:
+            listed, sums, count = slot.table(launch.listed), slot.table(launch.sums), int(launch.listed.size)
             if launch.level is None:
                 arguments = (slot.data, pieces, first_slot, listed, sums, count, keys, mode, slot.cvs)
             else:
                 arguments = (pieces, first_slot, listed, sums, count, launch.level, keys, mode, slot.cvs)
-            self._call(launch.kernel, launch.grid, stream, *arguments)
-        slot.pieces = len(plan.pieces)
+            calls.append((launch.kernel, launch.grid, arguments))
         grid = -(-slot.pieces * 8 // BLOCK_THREADS)
-        self._call("b3_collect", grid, stream, first_slot, slot.pieces, slot.cvs, slot.digests)
-        driver.memcpy_dtoh_async(slot.out[: slot.pieces], slot.digests, stream)
+        calls.append(("b3_collect", grid, (first_slot, slot.pieces, slot.cvs, slot.digests)))
+        # Nothing is allocated or freed from here on: both would wait for the other slot's work.
+        self._driver.memcpy_htod_async(slot.tables, slot.host_tables[: slot.tables_used], slot.stream)
+        if plan.buffer_bytes:
+            self._driver.memcpy_htod_async(slot.data, slot.host[: plan.buffer_bytes], slot.stream)
+        return calls
 
-    def _call(self, kernel: str, grid: int, stream: Any, *arguments: Any) -> None:
-        self._kernels[kernel].prepared_async_call((grid, 1), (BLOCK_THREADS, 1, 1), stream, *arguments)
+    def _launch(self, slot: _Slot, calls: Sequence[_Call]) -> None:
+        for kernel, grid, arguments in calls:
+            self._kernels[kernel].prepared_async_call((grid, 1), (BLOCK_THREADS, 1, 1), slot.stream, *arguments)
+
+    def _wait(self, stream: Any) -> None:
+        """Asks instead of waiting in the driver, which has no deadline: a hung device must not hang us."""
+        deadline, pause = time.monotonic() + self._wait_seconds_max, 20e-6
+        while not stream.is_done():
+            if time.monotonic() > deadline:
+                raise DeviceError(f"{self._what} gives no answer within {self._wait_seconds_max:g} seconds")
+            time.sleep(pause)
+            pause = min(2 * pause, 1e-3)
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[None]:
+        if self._lost is not None:
+            raise DeviceError(self._lost)
         self._context.push()
         try:
             with self._errors("failed"):
                 yield
+        except DeviceError:
+            # Its memory cannot be given back, and trying prints warnings or waits for ever: it ends with the process.
+            _keep_for_ever(self)
+            raise
         finally:
-            self._context.pop()
+            with contextlib.suppress(self._driver.Error):
+                self._context.pop()
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except self._driver.MemoryError as error:
-            raise DeviceError(f"the GPU {what}: out of memory ({error}); give it smaller batches") from error
+            self._lost = f"{self._what} {what}: out of memory ({error}); give it smaller batches"
+            raise DeviceError(self._lost) from error
         except self._driver.Error as error:
             old = "PTX_VERSION" in str(error) or "NO_BINARY" in str(error)
             hint = "; its driver or the device is too old for these kernels: update the NVIDIA driver" if old else ""
-            raise DeviceError(f"the GPU {what} ({error}){hint}") from error
+            self._lost = f"{self._what} {what} ({error}){hint}"
+            raise DeviceError(self._lost) from error
+        except DeviceError as error:
+            self._lost = error.reason
+            raise
+
+
+def _keep_for_ever(kept: object) -> None:
+    """One reference more than anybody drops: nothing of it is destroyed before the process ends."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
 
 def _batch_bytes(wanted: int, affordable: int, what: str) -> int:
-    """Raises: DeviceError where not even two chunks fit."""
+    """Raises: DeviceError where less than BATCH_BYTES_MIN fits."""
     found = min(wanted, int(affordable / 1.1)) // CHUNK_BYTES * CHUNK_BYTES
-    if found < 2 * CHUNK_BYTES:
+    if found < BATCH_BYTES_MIN:
         raise DeviceError(f"{what}, too few for a batch")
     return found
 

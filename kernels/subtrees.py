@@ -60,22 +60,44 @@ def cut(size: int, bytes_max: int) -> Iterator[Piece]:
         yield Piece(offset=offset, size=min(step, size - offset), whole=False)
 
 
-def join(values: Sequence[bytes], *, key: Words = IV, mode: int = 0) -> bytes:
+def join(values: Sequence[bytes], *, key: Words = IV, mode: int = 0, is_root: bool = True) -> bytes:
     """Digest (32 bytes) of a message from the chaining values of its pieces, as `cut` made them: at least two.
 
-    mode: KEYED_HASH, DERIVE_KEY_MATERIAL or 0. Equal subtrees pair up level by level; what is odd at the end stays:
-    that is the tree of section 2.1, in which every left subtree is as large a power of two as leaves a right one.
+    mode: KEYED_HASH, DERIVE_KEY_MATERIAL or 0. is_root: False gives the chaining value of a subtree of them. Equal
+    subtrees pair up level by level; what is odd at the end stays: that is the tree of section 2.1, in which every left
+    subtree is as large a power of two as leaves a right one.
     """
     assert len(values) > 1, "a message of one piece is its digest already"
     nodes = list(values)
     while len(nodes) > 1:
-        root = ROOT if len(nodes) == 2 else 0
+        root = ROOT if is_root and len(nodes) == 2 else 0
         parents = [
             parent(left, right, key=key, flags=mode | root)
             for left, right in zip(nodes[::2], nodes[1::2], strict=False)
         ]
         nodes = parents + nodes[len(nodes) & ~1 :]
     return nodes[0]
+
+
+def context_key(context: str) -> Words:
+    """Key of derive-key mode for a context string (section 2.3): hash with it, in mode DERIVE_KEY_MATERIAL."""
+    message = context.encode()
+    chunks = range(0, max(1, len(message)), CHUNK_BYTES)
+    alone = ROOT if len(chunks) == 1 else 0
+    values = [
+        chunk_value(message[at : at + CHUNK_BYTES], at // CHUNK_BYTES, IV, DERIVE_KEY_CONTEXT, alone) for at in chunks
+    ]
+    return unpack(values[0] if alone else join(values, mode=DERIVE_KEY_CONTEXT))
+
+
+def chunk_value(chunk: bytes, counter: int, key: Words, mode: int, root: int) -> bytes:
+    """Chaining value of a chunk (section 2.4), in plain Python: for a few."""
+    cv, last = key, max(0, (len(chunk) - 1) // BLOCK_BYTES)
+    for i in range(last + 1):
+        block = chunk[i * BLOCK_BYTES : (i + 1) * BLOCK_BYTES]
+        flags = mode | (CHUNK_START if i == 0 else 0) | (CHUNK_END | root if i == last else 0)
+        cv = compress(cv, unpack(block.ljust(BLOCK_BYTES, b"\0")), counter, len(block), flags)
+    return pack(cv)
 
 
 def parent(left: bytes, right: bytes, *, key: Words, flags: int) -> bytes:

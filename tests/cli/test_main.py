@@ -31,7 +31,7 @@ def test_help_tells_the_story_in_order_and_explains_every_exit_code(stretto: Str
         assert f"{code.value:>3}  {EXIT_MEANINGS[code].split(' ')[0]}" in ended.text
 
 
-@pytest.mark.parametrize("verb", sorted({*VERBS} - {"catalog", "evidence", "devnet", "key", "node", "store"}))
+@pytest.mark.parametrize("verb", sorted({*VERBS} - {"catalog", "evidence", "devnet", "gpu", "key", "node", "store"}))
 def test_every_verb_has_an_example_and_json(stretto: Stretto, verb: str) -> None:
     ended = stretto(verb, "--help")
     assert ended.code == Exit.OK
@@ -47,6 +47,7 @@ def test_every_verb_has_an_example_and_json(stretto: Stretto, verb: str) -> None
         ("key", "new"),
         ("key", "show"),
         ("store", "check"),
+        *(("gpu", part) for part in ("status", "selftest", "bench", "calibrate")),
         *(("govern", part) for part in ("admit", "remove", "rotate-key", "set-policy", "member-record", "list")),
         *(("epochs", part) for part in ("list", "export", "verify")),
     ],

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from kernels import known_answers
 from kernels.plan import TILE_CHUNKS, Plan, plan_batch
 from kernels.subtrees import (
     CHUNK_BYTES,
@@ -65,6 +66,12 @@ def test_random_batches_equal_the_reference(library: Path, pipeline: str, order:
     assert HostMachine(library, order=order).hash_batch(messages, plan=plan) == digests(messages)
 
 
+def test_thousands_of_messages_in_a_batch_equal_the_reference(library: Path) -> None:
+    rng = random.Random(13)
+    messages = [rng.randbytes(rng.choice((0, 1, 64, 1024, rng.randrange(2500)))) for _ in range(6000)]
+    assert HostMachine(library).hash_batch(messages) == digests(messages)
+
+
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_sizes_around_every_edge_equal_the_reference(library: Path, pipeline: str) -> None:
     noise = random.Random(7).randbytes(max(EDGES) + 1)
@@ -85,22 +92,33 @@ def test_keyed_and_derive_key_modes_equal_the_reference(library: Path, pipeline:
     assert derived == [blake3(m, derive_key_context=context).digest() for m in messages]
 
 
-@pytest.mark.skipif("STRETTO_VECTORS" not in os.environ, reason="STRETTO_VECTORS names no folder of published vectors")
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_published_vectors_in_all_modes(library: Path, pipeline: str, order: int) -> None:
-    vectors = json.loads((Path(os.environ["STRETTO_VECTORS"]) / "blake3.json").read_text())
-    cases = vectors["cases"]
-    messages = [bytes(i % 251 for i in range(case["input_len"])) for case in cases]
-    plan = plan_batch([len(m) for m in messages], tile_from_chunks=PIPELINES[pipeline])
-    machine, key = HostMachine(library, order=order), key_words(vectors["key"].encode())
-    (context_key,) = machine.hash_batch([vectors["context_string"].encode()], mode=DERIVE_KEY_CONTEXT)
-    for name, found in (
-        ("hash", machine.hash_batch(messages, plan=plan)),
-        ("keyed_hash", machine.hash_batch(messages, key=key, mode=KEYED_HASH, plan=plan)),
-        ("derive_key", machine.hash_batch(messages, key=key_words(context_key), mode=DERIVE_KEY_MATERIAL, plan=plan)),
-    ):  # fmt: skip
-        assert [d.hex() for d in found] == [case[name][:64] for case in cases], name
+    machine = HostMachine(library, order=order)
+    for answers in known_answers.known_answers():
+        messages = [known_answers.message(size) for size in answers.sizes]
+        plan = plan_batch(answers.sizes, tile_from_chunks=PIPELINES[pipeline])
+        found = machine.hash_batch(messages, key=answers.key, mode=answers.mode, plan=plan)
+        assert tuple(found) == answers.digests, answers.name
+
+
+def test_longer_known_answers_are_pypis_blake3s() -> None:
+    document = json.loads(known_answers.ANSWERS.read_text())
+    for size, *digests_ in document["longer"]:
+        message = known_answers.message(size)
+        keyed, derived = {"key": document["key"].encode()}, {"derive_key_context": document["context"]}
+        assert digests_ == [blake3(message, **mode).hexdigest() for mode in ({}, keyed, derived)]
+
+
+@pytest.mark.skipif("STRETTO_VECTORS" not in os.environ, reason="STRETTO_VECTORS names no folder of published vectors")
+def test_the_known_answers_are_the_published_ones() -> None:
+    theirs = json.loads((Path(os.environ["STRETTO_VECTORS"]) / "blake3.json").read_text())
+    ours = json.loads(known_answers.ANSWERS.read_text())
+    assert (ours["key"], ours["context"]) == (theirs["key"], theirs["context_string"])
+    assert ours["published"] == [
+        [case["input_len"], *(case[name][:64] for name in ours["columns"][1:])] for case in theirs["cases"]
+    ]
 
 
 # ---- messages in several pieces --------------------------------------------------------------------------------------

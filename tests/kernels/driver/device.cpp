@@ -1,4 +1,5 @@
 // Streams and what they defer: nothing runs before somebody waits for it, so that who forgets to wait sees old bytes.
+// Who asks whether a stream is done lets it do one operation.
 
 #include "device.h"
 
@@ -33,6 +34,10 @@ const Settings& Settings::get() {
                                            : ptx::Order::ASCENDING,
             .is_eager = text("STANDIN_STREAMS", "lazy") == "eager",
             .fails_at_launch = number("STANDIN_FAILS_AT_LAUNCH", 0),
+            .hangs_at_launch = number("STANDIN_HANGS_AT_LAUNCH", 0),
+            .corrupts_from_launch = number("STANDIN_CORRUPTS_FROM_LAUNCH", 0),
+            .fails_from_allocation = number("STANDIN_FAILS_FROM_ALLOCATION", 0),
+            .faulty_device = static_cast<int>(number("STANDIN_FAULTY_DEVICE", -1)),
             .log = text("STANDIN_LOG", ""),
         };
     }();
@@ -53,14 +58,30 @@ static CUresult run_next(Context& context, Stream& stream) {
     stream.waiting.pop_front();
     if (operation.after != nullptr && operation.after != &stream && context.broken == CUDA_SUCCESS)
         drain(context, *operation.after, operation.after_position);
-    if (context.broken == CUDA_SUCCESS && operation.run) context.broken = operation.run();
+    if (context.broken == CUDA_SUCCESS && operation.run) {
+        CUresult result = operation.run();
+        if (result == CUDA_ERROR_NOT_READY) {
+            stream.is_hung = true;
+            return CUDA_SUCCESS;
+        }
+        context.broken = result;
+    }
     stream.done++;
     return context.broken;
 }
 
 CUresult drain(Context& context, Stream& stream, uint64_t up_to) {
-    while (stream.done < up_to && !stream.waiting.empty()) run_next(context, stream);
+    while (stream.done < up_to && (stream.is_hung || !stream.waiting.empty())) {
+        if (stream.is_hung) caught("waits without a deadline for a launch that never ends");
+        run_next(context, stream);
+    }
     return context.broken;
+}
+
+CUresult pass_time(Context& context, Stream& stream) {
+    if (!stream.is_hung && !stream.waiting.empty()) run_next(context, stream);
+    if (context.broken != CUDA_SUCCESS) return context.broken;
+    return stream.is_hung || !stream.waiting.empty() ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
 
 CUresult drain_all(Context& context) {

@@ -25,7 +25,15 @@ struct Settings {
     int ptx_version_max;        // STANDIN_PTX_MAX, default 99: newer PTX is refused, as an older driver does
     ptx::Order order;           // STANDIN_ORDER: ascending, descending, mixed
     bool is_eager;              // STANDIN_STREAMS: lazy (default; work waits for who waits for it), eager
-    long fails_at_launch;       // STANDIN_FAILS_AT_LAUNCH: the device is lost at that launch, counted from 1; 0: never
+    // Faults, each counted from 1 on a device; 0: never.
+    long fails_at_launch;       // STANDIN_FAILS_AT_LAUNCH: the device is lost at that launch
+    long hangs_at_launch;       // STANDIN_HANGS_AT_LAUNCH: that launch never ends
+    long corrupts_from_launch;  // STANDIN_CORRUPTS_FROM_LAUNCH: from there on, one bit of the last output is wrong
+    long fails_from_allocation;   // STANDIN_FAILS_FROM_ALLOCATION: from there on there is no memory
+    int faulty_device;          // STANDIN_FAULTY_DEVICE: only this one has them; -1 (default): all
+    bool has_fault(int device, long at, long count) const {
+        return at != 0 && count == at && (faulty_device < 0 || faulty_device == device);
+    }
     std::string log;            // STANDIN_LOG: a file that gets a line for every launch and copy as it runs
     static const Settings& get();
 };
@@ -51,6 +59,7 @@ struct Operation {
 struct Stream {
     std::deque<Operation> waiting;
     uint64_t queued = 0, done = 0;
+    bool is_hung = false;  // its first operation never ends
 };
 
 struct Context {
@@ -58,7 +67,7 @@ struct Context {
     Stream legacy;  // the null stream: it waits for all others, and they for it
     std::set<Stream*> streams;
     CUresult broken = CUDA_SUCCESS;
-    long launches = 0;
+    long launches = 0, allocations = 0;
 };
 
 struct Device {
@@ -73,6 +82,8 @@ Device& device(int index);
 // Queues or, where streams are eager, runs. An error of earlier work comes out of later calls, as on a GPU.
 CUresult submit(Context& context, Stream& stream, Operation operation);
 CUresult drain(Context& context, Stream& stream, uint64_t up_to);
+// One operation more is done, as time passes on a GPU. CUDA_ERROR_NOT_READY while others wait.
+CUresult pass_time(Context& context, Stream& stream);
 CUresult drain_all(Context& context);
 // Whether work that waits uses [host, host + bytes).
 bool is_in_use(Context& context, const void* host, size_t bytes);

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from blake3 import blake3
 
-from kernels.cuda import CudaDevice, DeviceError, devices, packed_bytes
+from kernels import known_answers
+from kernels.cuda import PIECES_MAX, CudaDevice, packed_bytes
+from kernels.devices import DeviceError, devices
 from kernels.subtrees import CHUNK_BYTES, KEYED_HASH, cut, join, key_words
 
 BATCH_BYTES = 1 << 20
@@ -92,8 +94,37 @@ def listed() -> dict[str, object]:
     return {"names": [each.name for each in found], "right": used}
 
 
+def thousands() -> dict[str, object]:
+    """As many messages as a batch may have."""
+    rng = random.Random(7)
+    device = CudaDevice(batch_bytes=8 * BATCH_BYTES)
+    sent = [rng.randbytes(rng.randrange(65)) for _ in range(PIECES_MAX)]
+    pack(device, 0, sent)
+    device.submit(0, [len(p) for p in sent])
+    wrong = sum(found != blake3(p).digest() for found, p in zip(device.digests(0), sent, strict=True))
+    device.close()
+    return {"messages": len(sent), "wrong": wrong}
+
+
+def budget() -> dict[str, object]:
+    """A batch larger than the device's memory is asked for: it shrinks, and half of the memory stays free."""
+    device = CudaDevice(batch_bytes=1 << 34)
+    with device._current():
+        free, total = device._driver.mem_get_info()
+    device.close()
+    return {"batch_bytes": device.batch_bytes, "free_share": free / total}
+
+
+def known() -> dict[str, object]:
+    """The published answers, in three modes."""
+    device = CudaDevice(batch_bytes=BATCH_BYTES)
+    right = known_answers.passed(device)
+    device.close()
+    return {"right": right, "of": known_answers.count()}
+
+
 SCENES: dict[str, Callable[[], dict[str, object]]] = {
-    scene.__name__: scene for scene in (batches, refilled_too_early, large, listed)
+    scene.__name__: scene for scene in (batches, refilled_too_early, large, listed, thousands, budget, known)
 }
 
 

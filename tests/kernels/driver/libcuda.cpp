@@ -61,6 +61,15 @@ CUresult copy(Context& context, CUstream handle, bool is_async, void* host, CUde
     return submit(context, is_async ? stream_of(context, handle) : context.legacy, std::move(operation));
 }
 
+// b3_collect's parameters: first_slot, piece_count, cvs, out.
+void spoil(Context& context, const std::vector<uint8_t>& parameters) {
+    uint32_t count;
+    CUdeviceptr out;
+    std::memcpy(&count, &parameters[8], sizeof count);
+    std::memcpy(&out, &parameters[24], sizeof out);
+    for (uint32_t row = 0; row < count; row++) *on_device(context, out + 32 * row, 1) ^= 1;
+}
+
 }  // namespace
 
 namespace standin {
@@ -127,6 +136,12 @@ CUresult cuDeviceComputeCapability(int* major, int* minor, CUdevice) {
 
 CUresult cuDeviceGetPCIBusId(char* id, int length, CUdevice which) {
     std::snprintf(id, length, "0000:%02x:00.0", which + 1);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetUuid(CUuuid* uuid, CUdevice which) {
+    for (int i = 0; i < 16; i++) uuid->bytes[i] = static_cast<char>(0xE0 + i);
+    uuid->bytes[15] = static_cast<char>(which);
     return CUDA_SUCCESS;
 }
 
@@ -200,6 +215,10 @@ CUresult cuMemAlloc(CUdeviceptr* made, size_t bytes) {
     NEED_CONTEXT();
     if (context->broken != CUDA_SUCCESS) return context->broken;
     if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+    const Settings& settings = Settings::get();
+    if (++context->allocations >= settings.fails_from_allocation && settings.fails_from_allocation != 0 &&
+        settings.has_fault(context->device, 1, 1))
+        return CUDA_ERROR_OUT_OF_MEMORY;
     *made = device(context->device).memory->allocate(bytes);
     return *made == 0 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
@@ -321,7 +340,10 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
     }
     Operation operation;
     operation.run = [=, &kernel] {
-        if (++context->launches == Settings::get().fails_at_launch) return CUDA_ERROR_LAUNCH_FAILED;
+        const Settings& settings = Settings::get();
+        long launch = ++context->launches;
+        if (settings.has_fault(context->device, settings.fails_at_launch, launch)) return CUDA_ERROR_LAUNCH_FAILED;
+        if (settings.has_fault(context->device, settings.hangs_at_launch, launch)) return CUDA_ERROR_NOT_READY;
         log("launch " + kernel.name + " " + std::to_string(gx) + " " + std::to_string(bx));
         try {
             ptx::run(kernel, gx, bx, parameters, *device(context->device).memory, Settings::get().order);
@@ -329,6 +351,10 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
             std::fprintf(stderr, "stand-in driver: %s\n", error.what());
             return CUDA_ERROR_ILLEGAL_ADDRESS;
         }
+        // From the given launch on, every collected digest has one bit wrong: a device that computes, but not rightly.
+        if (kernel.name == "b3_collect" && settings.corrupts_from_launch != 0 && launch >= settings.corrupts_from_launch &&
+            settings.has_fault(context->device, 1, 1))
+            spoil(*context, parameters);
         return CUDA_SUCCESS;
     };
     return submit(*context, stream_of(*context, stream), std::move(operation));
@@ -360,8 +386,7 @@ CUresult cuStreamSynchronize(CUstream handle) {
 
 CUresult cuStreamQuery(CUstream handle) {
     NEED_CONTEXT();
-    if (context->broken != CUDA_SUCCESS) return context->broken;
-    return stream_of(*context, handle).waiting.empty() ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+    return pass_time(*context, stream_of(*context, handle));
 }
 
 CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned) {
