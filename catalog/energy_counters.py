@@ -20,7 +20,7 @@ _ZONES_MAX: Final = 4096
 _FILE_BYTES_MAX: Final = 64
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _PACKAGE_ZONE: Final = re.compile(r"intel-rapl:[0-9]+")
-"""AMD's processors appear under this name too. `intel-rapl-mmio:N` is not read: it is the same package by another way."""
+"""AMD's processors have this name too. `intel-rapl-mmio:N` is not read: the same package by another way."""
 _PACKAGE_NAME: Final = re.compile(r"package-[0-9]+(-die-[0-9]+)?")
 _GPUS_MAX: Final = 64
 
@@ -70,15 +70,14 @@ class Rapl:
         packages = list(self._packages())
         if not packages:
             raise NotMeasured(
-                f"no energy counters of processors under {self._root} (a virtual machine, or the kernel lacks intel_rapl)"
+                f"no counters of processors under {self._root} (a virtual machine, or without intel_rapl)"
             )
         counters = []
         for zone, name in packages:
             counters.append(_zone(zone, name))
             # A folder of a sub-zone stands beside its package's in sysfs' class folder: intel-rapl:0, intel-rapl:0:0.
-            for child in self._children(zone):
-                if _text(child / "name") == "dram":
-                    counters.append(_zone(child, f"{name} dram"))
+            memories = [child for child in self._children(zone) if _text(child / "name") == "dram"]
+            counters += [_zone(memory, f"{name} dram") for memory in memories]
         return tuple(counters)
 
     def _packages(self) -> Iterator[tuple[Path, str]]:
@@ -103,7 +102,9 @@ class Rapl:
 
 
 def _zone(zone: Path, name: str) -> Counter:
-    return Counter(name=name, microjoules=_number(zone / "energy_uj"), wraps_at_uj=_number(zone / "max_energy_range_uj"))
+    return Counter(
+        name=name, microjoules=_number(zone / "energy_uj"), wraps_at_uj=_number(zone / "max_energy_range_uj")
+    )
 
 
 def _number(path: Path) -> int:
