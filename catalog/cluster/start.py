@@ -44,7 +44,7 @@ _OWN_ENVIRONMENT: Final = {
     # Files come and go from the page cache; Ray takes that for memory in use, and would kill workers for it.
     "RAY_memory_monitor_refresh_ms": "0",
 }
-_TEMPORARY: Final = Path("/tmp")  # noqa: S108  a private folder in it; a long TMPDIR would break Ray's socket paths
+TEMPORARY: Final = Path("/tmp")  # noqa: S108  a private folder in it; a long TMPDIR would break Ray's socket paths
 
 
 class ClusterError(LocalError):
@@ -158,7 +158,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
     """For Ray's sockets and logs. It opens its own folder to everybody: so that stands in one closed to them."""
-    folder = Path(tempfile.mkdtemp(prefix="stretto-ray-", dir=_TEMPORARY if sys.platform == "linux" else None))
+    folder = Path(tempfile.mkdtemp(prefix="stretto-ray-", dir=TEMPORARY if sys.platform == "linux" else None))
     try:
         yield folder / "r"
     finally:

@@ -1,4 +1,4 @@
-"""As much of Ray as the engine uses, in this process and without time: machines and workers fail when a test says so."""
+"""As much of Ray as the engine uses, in this process: machines and workers fail when a test says so."""
 
 from __future__ import annotations
 
@@ -54,15 +54,14 @@ class FakeRay:
     """machines: (name, resources). before: told of each call that is about to run; it may kill the actor, or raise."""
 
     machines: list[tuple[str, dict[str, float]]]
-    before: Callable[[Reference], None] = lambda reference: None
+    before: Callable[[Reference], None] = lambda _: None
     actors: list[Actor] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     killed: list[Actor] = field(default_factory=list)
-    flying_max: int = 0
 
     def __post_init__(self) -> None:
         self.exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError, RayActorError=RayActorError)
-        strategies = SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node_id, soft: node_id)
+        strategies = SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node_id, **_: node_id)
         self.util = SimpleNamespace(scheduling_strategies=strategies)
         self._numbers = itertools.count()
 
@@ -84,7 +83,7 @@ class FakeRay:
         return SimpleNamespace(options=options)
 
     def wait(
-        self, references: Sequence[Reference], *, num_returns: int, timeout: float
+        self, references: Sequence[Reference], *, num_returns: int, **_: float
     ) -> tuple[list[Reference], list[Reference]]:
         ready = [one for one in references if not one.actor.stuck][:num_returns]
         return ready, [one for one in references if one not in ready]

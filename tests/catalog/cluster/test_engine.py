@@ -1,4 +1,4 @@
-"""The engine on machines that fail when told to: every file is accounted for, and what counts is what this machine sees.
+"""The engine on machines that fail when told to: every file is accounted for, as this machine sees it.
 
 The same on real Ray processes: test_ray.py.
 """
@@ -20,7 +20,6 @@ from catalog.manifest import TrackRecord
 from catalog.scan import LeftOut, scan
 from tests.catalog.audio_files import KINDS, encoded
 from tests.catalog.cluster.fake_ray import FakeRay, RayTaskError, Reference
-
 
 FILES = 24
 
