@@ -70,8 +70,9 @@ class Watched:
 
     def look(self) -> set[Process]:
         below = descendants(self.process.pid)
-        self.seen |= below
-        self.addresses |= listening(below)
+        if not below <= self.seen:
+            self.seen |= below
+            self.addresses |= listening(below)
         return below
 
     def until(self, wanted: Callable[[set[Process]], set[Process]]) -> list[Process]:
@@ -80,7 +81,7 @@ class Watched:
         while not (found := wanted(self.look())):
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline, "no such process came to be"
-            time.sleep(0.01)
+            time.sleep(0.02)
         return sorted(found, key=lambda one: one.pid)
 
     def end(self) -> tuple[int, str, str]:
@@ -89,9 +90,10 @@ class Watched:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "it does not end"
             self.look()
-            time.sleep(0.05)
-        output, errors = self.process.communicate()
-        return self.process.returncode, output, errors
+            time.sleep(0.1)
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        return self.process.returncode, self.process.stdout.read(), self.process.stderr.read()
 
     def assert_all_gone(self) -> None:
         """Within a few seconds: the last ones notice that their parent has ended."""
@@ -115,6 +117,11 @@ def watched(command: list[str], **environment: str) -> Iterator[Watched]:
 
 def at_work(processes: set[Process]) -> set[Process]:
     return {one for one in processes if one.command == "ray::Worker.examine"}
+
+
+def at_work_on_second_node(processes: set[Process]) -> set[Process]:
+    raylets = sorted((one.started, one.pid) for one in processes if Path(one.command).name == "raylet")
+    return {one for one in at_work(processes) if len(raylets) == 2 and one.parent == raylets[1][1]}
 
 
 def assert_on_loopback(addresses: set[str]) -> None:
@@ -149,7 +156,7 @@ def test_a_node_lost_in_the_middle_leaves_the_manifest_as_it_would_have_been(
         assert nodes.process.stdin is not None
         address = nodes.process.stdout.readline().strip()
         with watched(drive(f"ray://{address}", music, tmp_path / "out"), **LOOPBACK, **token) as scan:
-            nodes.until(lambda found: at_work(found) if len(at_work(found)) == 3 else set())
+            nodes.until(at_work_on_second_node)
             nodes.process.stdin.write("remove 1\n")
             nodes.process.stdin.flush()
             code, _, errors = scan.end()
@@ -157,6 +164,7 @@ def test_a_node_lost_in_the_middle_leaves_the_manifest_as_it_would_have_been(
         # Whichever is noticed first: that its workers do not answer, or that it is no longer there.
         assert "the connection to it broke" in errors or "it left the cluster" in errors
         assert nodes.process.stdout.readline() == "removed\n"
+        nodes.process.stdin.close()
         assert nodes.end()[0] == 0
         nodes.assert_all_gone()
     assert (tmp_path / "out").read_bytes() == local
