@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final
 
 from catalog.energy_counters import Counter, NotMeasured, Nvml, Rapl, Source
@@ -104,7 +103,7 @@ def clock_s() -> float:
 
 
 class EnergyMeter:
-    """Measures from entering to leaving, reading the counters in a thread of its own every `sample_s`."""
+    """Measures from `start` to `stop`, reading the counters in a thread of its own every `sample_s`."""
 
     def __init__(
         self, sources: Iterable[Source], *, sample_s: float = SAMPLE_S, clock: Callable[[], float] = clock_s
@@ -115,15 +114,10 @@ class EnergyMeter:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="energy", daemon=True)
 
-    def __enter__(self) -> EnergyMeter:
+    def start(self) -> None:
+        """Takes the first reading."""
         self._sample()
         self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def stop(self) -> tuple[Energy, ...]:
         """Takes the last reading, once. Returns what each source counted, in the order given."""
@@ -161,3 +155,19 @@ def energy_report(energies: Iterable[Energy], tracks: int) -> dict[str, Any]:
         "sources": [one.to_json() for one in counted],
         "joules_per_track": round(sum(joules) / tracks, 6) if complete else None,
     }
+
+
+class MachineMeter:
+    """Energy of this machine, for the report of a run: a `catalog.run_report.EnergyMeter`."""
+
+    def __init__(self, sources: Iterable[Source] | None = None) -> None:
+        """sources: the processors of this machine, unless told otherwise."""
+        self._meter = EnergyMeter(machine_sources(gpu=False) if sources is None else sources)
+
+    def start(self) -> None:
+        """From here on."""
+        self._meter.start()
+
+    def stop(self, tracks: int) -> dict[str, Any]:
+        """What run.json says under "energy"."""
+        return energy_report(self._meter.stop(), tracks)

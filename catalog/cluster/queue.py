@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from catalog.engine import Work
 from catalog.scan import LeftOut
 
 BATCH_FILES_MAX: Final = 32
@@ -27,18 +28,22 @@ LOSSES_MAX: Final = 20
 class Item:
     """One file as the driving machine sees it: another machine must see the same."""
 
-    path: Path
+    work: Work
     size_bytes: int
     mtime_ns: int
 
+    @property
+    def path(self) -> Path:
+        return self.work.path
+
     @classmethod
-    def of(cls, path: Path) -> Item:
+    def of(cls, work: Work) -> Item:
         """What cannot be seen here is handed out all the same: whoever reads it says why."""
         try:
-            status = path.stat()
+            status = work.path.stat()
         except OSError:
-            return cls(path=path, size_bytes=0, mtime_ns=0)
-        return cls(path=path, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+            return cls(work=work, size_bytes=0, mtime_ns=0)
+        return cls(work=work, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,11 +57,11 @@ class _History:
 class WorkQueue:
     """Files in, batches out; each file comes back once: done, or left out.
 
-    Invariant: a file is in one place at a time: not yet read from `paths`, waiting, or in one batch under way.
+    Invariant: a file is in one place at a time: not yet read from `work`, waiting, or in one batch under way.
     """
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self._paths = iter(paths)
+    def __init__(self, work: Iterable[Work]) -> None:
+        self._work = iter(work)
         self._ahead: Item | None = None
         self._again: deque[tuple[Item, ...]] = deque()
         self._history: dict[Path, _History] = {}
@@ -67,11 +72,11 @@ class WorkQueue:
     def peek(self) -> Item | None:
         """The next new file, without taking it; None where there are no more."""
         if self._ahead is None and not self._exhausted:
-            path = next(self._paths, None)
-            if path is None:
+            work = next(self._work, None)
+            if work is None:
                 self._exhausted = True
             else:
-                self._ahead = Item.of(path)
+                self._ahead = Item.of(work)
         return self._ahead
 
     def skip(self) -> None:
@@ -102,7 +107,7 @@ class WorkQueue:
         for item in batch:
             self._history.pop(item.path, None)
 
-    def lost(self, batch: tuple[Item, ...], *, why: str, suspect: bool) -> list[LeftOut]:
+    def lost(self, batch: tuple[Item, ...], *, why: str, suspect: bool) -> list[tuple[Work, LeftOut]]:
         """The batch went with its worker; its files are handed out again, but for those returned.
 
         why: of the last loss, for people. suspect: its files may be what killed the worker.
@@ -114,7 +119,8 @@ class WorkQueue:
             history.deaths += suspect
             if history.deaths >= DEATHS_MAX or history.losses >= LOSSES_MAX:
                 del self._history[item.path]
-                left_out.append(LeftOut(item.path, f"{history.losses} workers were lost while they read it ({why})"))
+                reason = f"{history.losses} workers were lost while they read it ({why})"
+                left_out.append((item.work, LeftOut(item.path, reason)))
             else:
                 self.redone += 1
                 self._again.append((item,))

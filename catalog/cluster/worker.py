@@ -1,7 +1,7 @@
 """What a worker of a cluster does: read files that it sees as the driving machine does. Imports no Ray.
 
-A worker judges nothing alone. What it finds no sound audio, or sees otherwise than the driving machine, it names, and
-the driving machine looks for itself: so a manifest does not depend on which machine read what.
+A worker vouches only for what the bytes themselves say. What it cannot read, or sees otherwise than the driving
+machine, it names, and that machine looks for itself: so a manifest does not depend on which machine read what.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import hashlib
 import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from catalog.cluster.queue import Item
 from catalog.energy import Energy, EnergyMeter, machine_sources
-from catalog.examine import examine
 from catalog.manifest import TrackRecord, encode_head
-from catalog.scan import LeftOut, explain
+from catalog.record import algorithms_of, record_of
+from catalog.scan import Cause, LeftOut, explain
+from catalog.tools import Tools, find_tools
 
 PROBE_BYTES: Final = 64 * 1024
 
@@ -28,10 +29,10 @@ class Probe:
     """A file that every worker must see as the driving machine does, before it is given work."""
 
     item: Item
-    blake_head: bytes
+    digest: bytes
     """SHA-256 of its first PROBE_BYTES."""
     head: bytes
-    """First line of the manifest that the driving machine would write: algorithms, and versions of what decodes."""
+    """First line of the manifest that the driving machine would write: with what it decodes and listens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,76 +48,69 @@ class Hello:
 class Answer:
     """What became of a batch, in its order."""
 
-    lines: tuple[bytes | None, ...]
-    """The manifest's line of each file; None where the worker cannot vouch for it."""
+    results: tuple[TrackRecord | LeftOut | None, ...]
+    """None where the worker cannot vouch for what it saw."""
     cpu_s: float
     """Processor time of this process and of the programs it ran."""
 
 
-def probe_of(item: Item) -> Probe:
+def probe_of(item: Item, tools: Tools) -> Probe:
     """Raises: OSError where the driving machine cannot read it itself."""
-    return Probe(item=item, blake_head=_head_digest(item.path), head=head())
+    return Probe(item=item, digest=_digest(item.path), head=encode_head(algorithms_of(tools)))
 
 
-def _head_digest(path: Path) -> bytes:
+def _digest(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.sha256(file.read(PROBE_BYTES)).digest()
-
-
-def record_of(path: Path, root: Path) -> TrackRecord:
-    """Raises: LeftOut."""
-    return TrackRecord.of(examine(path), root)
-
-
-def head() -> bytes:
-    return encode_head({})
 
 
 class Worker:
     """One process that examines files, a batch at a time."""
 
-    def __init__(self, root: Path) -> None:
-        """root: of the paths in the manifest."""
-        self._root = root
+    def __init__(self, *, fingerprints: bool) -> None:
+        """fingerprints: whether they are asked for."""
+        found = find_tools()
+        self._tools = found if fingerprints else replace(found, fpcalc=None)
         self._meter: EnergyMeter | None = None
 
     def hello(self, probe: Probe, *, measure: bool, gpu: bool) -> Hello:
-        """measure: this worker counts its machine's energy from now on."""
+        """measure: this worker counts its machine's energy from now on, GPUs included where one takes part."""
         if measure:
             self._meter = EnergyMeter(machine_sources(gpu=gpu))
-            self._meter.__enter__()
+            self._meter.start()
         return Hello(host=platform.node(), pid=os.getpid(), blind=self._blind(probe))
 
     def examine(self, batch: tuple[Item, ...]) -> Answer:
         """Reads the files of a batch."""
         began_s = _cpu_s()
-        lines = tuple(self._line(item) for item in batch)
-        return Answer(lines=lines, cpu_s=_cpu_s() - began_s)
+        results = tuple(self._result(item) for item in batch)
+        return Answer(results=results, cpu_s=_cpu_s() - began_s)
 
     def energy(self) -> tuple[Energy, ...]:
         """Of this machine since `hello`; stops measuring."""
         return self._meter.stop() if self._meter is not None else ()
 
-    def _line(self, item: Item) -> bytes | None:
-        if Item.of(item.path) != item:
+    def _result(self, item: Item) -> TrackRecord | LeftOut | None:
+        if Item.of(item.work) != item:
             return None
-        try:
-            return record_of(item.path, self._root).encode()
-        except LeftOut:
-            return None
+        result = record_of(item.path, item.work.root, tools=self._tools)
+        # The content is what the driving machine would find too; that it vanished, or may not be read, may be us.
+        certain = isinstance(result, TrackRecord) or result.cause is Cause.CONTENT
+        return result if certain else None
 
-    @staticmethod
-    def _blind(probe: Probe) -> str | None:
-        path = probe.item.path
-        if head() != probe.head:
-            return f"it would write another manifest than this machine: {head().decode()} and not {probe.head.decode()}"
+    def _blind(self, probe: Probe) -> str | None:
+        path, mine = probe.item.path, encode_head(algorithms_of(self._tools))
+        if mine != probe.head:
+            return (
+                "with its programs it would write another manifest: "
+                f"{mine.decode()} there, {probe.head.decode()} here; install the same ones"
+            )
         try:
-            status = path.stat()
-            digest = _head_digest(path)
+            digest = _digest(path)
         except OSError as error:
             return f"it cannot read {path}: {explain(error)}; mount the same storage at the same path"
-        if Item.of(path) != probe.item or digest != probe.blake_head:
-            return f"it sees another {path} ({status.st_size} bytes); mount the same storage at the same path"
+        if Item.of(probe.item.work) != probe.item or digest != probe.digest:
+            return f"it sees another {path} than this machine; mount the same storage at the same path"
         return None
 
 

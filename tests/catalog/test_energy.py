@@ -256,9 +256,10 @@ class Turning:
 
 def test_the_meter_reads_at_the_start_while_it_waits_and_at_the_end() -> None:
     source = Turning(1_000_000)
-    with EnergyMeter([source], sample_s=0.001) as meter:
-        while source.readings < 4:
-            pass
+    meter = EnergyMeter([source], sample_s=0.001)
+    meter.start()
+    while source.readings < 4:
+        pass
     (energy,) = meter.stop()
     assert energy.joules == source.readings - 1
     before = source.readings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from catalog.cluster.engine import RayScan
+from catalog.cluster.dispatch import RayScan
 from catalog.cluster.start import cluster, parse_engine
 from catalog.cluster.worker import record_of
 from catalog.manifest import TrackRecord

@@ -73,8 +73,8 @@ class FakeRay:
 
     def remote(self, kind: type) -> Any:
         def options(**given: Any) -> Any:
-            def create(*arguments: Any) -> Actor:
-                actor = Actor(given["scheduling_strategy"], given, kind(*arguments), next(self._numbers))
+            def create(**arguments: Any) -> Actor:
+                actor = Actor(given["scheduling_strategy"], given, kind(**arguments), next(self._numbers))
                 self.actors.append(actor)
                 return actor
 

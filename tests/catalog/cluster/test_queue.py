@@ -17,6 +17,11 @@ from catalog.cluster.queue import (
     Item,
     WorkQueue,
 )
+from catalog.engine import Work
+
+
+def work_on(path: Path) -> Work:
+    return Work(path=path, root=path.parent, size_bytes=0)
 
 
 def names(batch: tuple[Item, ...]) -> list[str]:
@@ -25,7 +30,7 @@ def names(batch: tuple[Item, ...]) -> list[str]:
 
 def missing(*found: str) -> WorkQueue:
     """Files that this machine cannot see count as empty: whoever reads them says why."""
-    return WorkQueue(Path("/nowhere") / name for name in found)
+    return WorkQueue(work_on(Path("/nowhere") / name) for name in found)
 
 
 def test_small_files_travel_together_up_to_a_bound() -> None:
@@ -40,17 +45,17 @@ def test_a_large_file_travels_alone(tmp_path: Path) -> None:
     for name, size in (("a", 10), ("b", BATCH_BYTES_MAX + 1), ("c", BATCH_BYTES_MAX - 5), ("d", 5), ("e", 1)):
         with (tmp_path / name).open("wb") as file:
             file.truncate(size)
-    queue = WorkQueue(sorted(tmp_path.iterdir()))
+    queue = WorkQueue(map(work_on, sorted(tmp_path.iterdir())))
     assert [names(queue.take()) for _ in range(4)] == [["a"], ["b"], ["c", "d"], ["e"]]
 
 
 def test_paths_are_read_only_as_they_are_taken() -> None:
     read = []
 
-    def endless() -> Iterator[Path]:
+    def endless() -> Iterator[Work]:
         for number in range(10**9):
             read.append(number)
-            yield Path(f"/nowhere/{number}")
+            yield work_on(Path(f"/nowhere/{number}"))
 
     queue = WorkQueue(endless())
     queue.take()
@@ -77,8 +82,8 @@ def test_a_file_that_kills_whoever_reads_it_is_left_out_by_name_and_its_neighbou
             queue.done(batch)
             done += names(batch)
     assert sorted(done) == ["fine", "good"]
-    (one,) = left_out
-    assert one.path == Path("/nowhere/killer")
+    ((work, one),) = left_out
+    assert work.path == one.path == Path("/nowhere/killer")
     assert one.reason == f"{DEATHS_MAX} workers were lost while they read it (its process ended)"
 
 
@@ -106,7 +111,7 @@ def test_a_batch_not_begun_is_handed_out_as_it_was() -> None:
 @given(data=st.data())
 def test_each_file_ends_once_done_or_left_out(suspect: bool, data: st.DataObject) -> None:
     found = [Path(f"/nowhere/{n}") for n in range(data.draw(st.integers(0, 80)))]
-    queue = WorkQueue(found)
+    queue = WorkQueue(map(work_on, found))
     flying: list[tuple[Item, ...]] = []
     ended: list[Path] = []
     while queue.waiting or flying:
@@ -119,7 +124,7 @@ def test_each_file_ends_once_done_or_left_out(suspect: bool, data: st.DataObject
                 queue.done(batch)
                 ended += [item.path for item in batch]
             case "lost":
-                ended += [one.path for one in queue.lost(batch, why="x", suspect=suspect)]
+                ended += [work.path for work, _ in queue.lost(batch, why="x", suspect=suspect)]
             case _:
                 queue.put_back(batch)
     assert sorted(ended) == sorted(found)

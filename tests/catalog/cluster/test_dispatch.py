@@ -1,4 +1,4 @@
-"""The engine on machines that fail when told to: every file is accounted for, as this machine sees it.
+"""The work on machines that fail when told to: every file is accounted for, as this machine sees it.
 
 The same on real Ray processes: test_ray.py.
 """
@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from catalog.cluster import engine
-from catalog.cluster.engine import RayScan
+from catalog.cluster import dispatch
+from catalog.cluster.dispatch import RayScan
 from catalog.cluster.queue import DEATHS_MAX
 from catalog.cluster.start import ClusterError
-from catalog.cluster.worker import Answer, Hello, Worker, record_of
+from catalog.cluster.worker import Answer, Hello, Worker
+from catalog.engine import Work
 from catalog.manifest import TrackRecord
-from catalog.scan import LeftOut, scan
+from catalog.record import record_of
+from catalog.scan import Cause, LeftOut, scan
+from catalog.tools import NO_TOOLS, Tools
 from tests.catalog.audio_files import KINDS, encoded
 from tests.catalog.cluster.fake_ray import FakeRay, RayTaskError, Reference
 
@@ -37,8 +40,13 @@ def music(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_batches_without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catalog.cluster.worker.find_tools", lambda: NO_TOOLS)
     monkeypatch.setattr("catalog.cluster.queue.BATCH_FILES_MAX", 3)
+
+
+def work_on(path: Path, root: Path) -> Work:
+    return Work(path=path, root=root, size_bytes=0)
 
 
 class Run:
@@ -46,9 +54,9 @@ class Run:
 
     def __init__(self, ray: FakeRay, music: Path, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.said: list[str] = []
-        found = (path for path in scan([music]) if isinstance(path, Path))
-        self.scan = RayScan(ray, music, found, say=self.said.append, clock=clock)
-        self.results = list(self.scan.results())
+        found = (work_on(path, music) for path in scan([music]) if isinstance(path, Path))
+        self.scan = RayScan(ray, found, NO_TOOLS, say=self.said.append, clock=clock)
+        self.results = [(work.path, result) for work, result in self.scan.results()]
 
     @property
     def lines(self) -> dict[Path, bytes]:
@@ -60,9 +68,15 @@ class Run:
         return {path: one.reason for path, one in self.results if isinstance(one, LeftOut)}
 
 
+def record(path: Path, root: Path) -> TrackRecord:
+    found = record_of(path, root, tools=NO_TOOLS)
+    assert isinstance(found, TrackRecord)
+    return found
+
+
 def expected(music: Path) -> dict[Path, bytes]:
     sound = (path for path in scan([music]) if isinstance(path, Path) and path.name != "broken.wav")
-    return {path: record_of(path, music).encode() for path in sound}
+    return {path: record(path, music).encode() for path in sound}
 
 
 def assert_complete(run: Run, music: Path, *, without: frozenset[Path] = frozenset()) -> None:
@@ -142,7 +156,7 @@ def test_a_node_that_goes_takes_no_file_along(music: Path) -> None:
 
 
 def test_a_node_that_comes_later_gets_work(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "NODES_S", 0.0)
+    monkeypatch.setattr(dispatch, "NODES_S", 0.0)
 
     def before(call: Reference) -> None:
         if call.method == "examine" and len(ray.machines) == 1:
@@ -163,7 +177,7 @@ def test_a_node_whose_workers_keep_ending_gets_no_more(music: Path) -> None:
     run = Run(ray, music)
     assert_complete(run, music)
     assert run.said[-1] == "bad gets no more work: 5 workers in a row ended (its process ended)"
-    assert sum(actor.node_id == "bad" for actor in ray.actors) == engine.FAILURES_MAX
+    assert sum(actor.node_id == "bad" for actor in ray.actors) == dispatch.FAILURES_MAX
 
 
 def test_without_any_worker_left_it_says_why_and_that_it_can_go_on(music: Path) -> None:
@@ -223,8 +237,8 @@ def test_a_machine_without_the_storage_is_named_and_gets_no_work(music: Path, mo
 
 def test_a_worker_knows_that_it_sees_something_else(music: Path, tmp_path: Path) -> None:
     path = sorted((music / "disc 0").iterdir())[0]
-    probe = engine.probe_of(engine.Item.of(path))
-    worker = Worker(music)
+    probe = dispatch.probe_of(dispatch.Item.of(work_on(path, music)), NO_TOOLS)
+    worker = Worker(fingerprints=True)
     assert worker.hello(probe, measure=False, gpu=False).blind is None
     aside = tmp_path / "aside"
     path.rename(aside)
@@ -243,10 +257,12 @@ def test_a_worker_with_other_decoders_would_write_another_manifest(
     music: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = sorted((music / "disc 0").iterdir())[0]
-    probe = engine.probe_of(engine.Item.of(path))
-    monkeypatch.setattr("catalog.cluster.worker.head", lambda: b'{"other":1}')
-    blind = Worker(music).hello(probe, measure=False, gpu=False).blind
-    assert str(blind).startswith('it would write another manifest than this machine: {"other":1} and not ')
+    probe = dispatch.probe_of(dispatch.Item.of(work_on(path, music)), NO_TOOLS)
+    assert Worker(fingerprints=True).hello(probe, measure=False, gpu=False).blind is None
+    monkeypatch.setattr("catalog.cluster.worker.find_tools", lambda: Tools(flac="/usr/bin/flac"))
+    blind = Worker(fingerprints=True).hello(probe, measure=False, gpu=False).blind
+    assert str(blind).startswith("with its programs it would write another manifest: ")
+    assert str(blind).endswith("install the same ones")
 
 
 def test_what_a_worker_cannot_read_but_this_machine_can_is_read_here(
@@ -256,7 +272,7 @@ def test_what_a_worker_cannot_read_but_this_machine_can_is_read_here(
 
     def examine(self: Worker, batch):  # type: ignore[no-untyped-def]
         answer = real(self, batch)
-        return Answer(lines=(None,) * len(batch), cpu_s=answer.cpu_s) if self in blind else answer
+        return Answer(results=(None,) * len(batch), cpu_s=answer.cpu_s) if self in blind else answer
 
     blind: set[Worker] = set()
     monkeypatch.setattr(Worker, "examine", examine)
@@ -273,11 +289,23 @@ def test_what_a_worker_cannot_read_but_this_machine_can_is_read_here(
 
 def test_a_file_of_another_age_on_the_worker_is_not_taken_from_it(music: Path) -> None:
     path = sorted((music / "disc 0").iterdir())[0]
-    item = engine.Item.of(path)
-    (line,) = Worker(music).examine((item,)).lines
-    assert line == record_of(path, music).encode()
+    item = dispatch.Item.of(work_on(path, music))
+    assert Worker(fingerprints=True).examine((item,)).results == (record(path, music),)
     os.utime(path, ns=(1, 1))
-    assert Worker(music).examine((item,)).lines == (None,)
+    assert Worker(fingerprints=True).examine((item,)).results == (None,)
+
+
+def test_a_worker_vouches_for_what_the_bytes_say_and_not_for_what_it_may_not_read(
+    music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = dispatch.Item.of(work_on(music / "disc 1" / "broken.wav", music))
+    (found,) = Worker(fingerprints=True).examine((item,)).results
+    assert isinstance(found, LeftOut)
+    assert found.cause is Cause.CONTENT
+    for cause in (Cause.MOMENT, Cause.DEVICE):
+        denied = LeftOut(item.path, "permission denied", cause)
+        monkeypatch.setattr("catalog.cluster.worker.record_of", lambda *_, denied=denied, **__: denied)
+        assert Worker(fingerprints=True).examine((item,)).results == (None,)
 
 
 def test_a_fault_of_our_own_ends_the_scan_as_it_would_here(music: Path) -> None:
