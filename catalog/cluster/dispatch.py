@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from catalog.cluster.queue import Item, WorkQueue
-from catalog.cluster.start import ClusterError
+from catalog.cluster.start import WorkersLost
 from catalog.cluster.worker import Answer, Hello, Probe, Worker, probe_of
 from catalog.energy import Energy
 from catalog.engine import Result, Work
@@ -125,7 +125,7 @@ class RayScan:
         return tuple(energy for node in self.nodes.values() for energy in node.energies)
 
     def results(self) -> Iterator[Result]:
-        """What became of each file, as it comes back: in no order. Raises: ClusterError where no worker is left."""
+        """What became of each file, as it comes back: in no order. Raises: WorkersLost where no worker is left."""
         try:
             self._look_for_probe()
             while self._out or self._queue.waiting or any(lane.flight for lane in self._lanes):
@@ -172,7 +172,7 @@ class RayScan:
             why = "; ".join(excluded) or "no node of the cluster has a processor to give"
         else:
             why = f"none of {len(self._lanes)} became free within {START_S:.0f} s"
-        raise ClusterError(f"no worker is left: {why}. What is done is kept: the same command goes on from there")
+        raise WorkersLost(f"no worker is left: {why}. What is done is kept: the same command goes on from there")
 
     # ---- workers -----------------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ class RayEngine:
         self._own = EnergyMeter(machine_sources(gpu=False))
 
     def results(self, work: Iterable[Work]) -> Generator[Result, None, None]:
-        """As `Engine.results`. Raises: ClusterError."""
+        """As `Engine.results`. Raises: ClusterError (`catalog.cluster.start`)."""
         remaining = iter(work)
         first = next(remaining, None)
         if first is None:

@@ -51,6 +51,18 @@ class ClusterError(LocalError):
     """Ray cannot be used as asked. One line: what happened, and what to do."""
 
 
+class RayMissing(ClusterError):
+    """Ray is not installed on this machine."""
+
+
+class NoCluster(ClusterError):
+    """The cluster does not answer, or does not let us in, or cannot be started."""
+
+
+class WorkersLost(ClusterError):
+    """The cluster has no worker for us, or none any more. What was done until then is kept."""
+
+
 def parse_engine(text: str) -> str | None:
     """HOST:PORT of `ray://HOST[:PORT]`, or None for `ray`: a cluster of this machine's own.
 
@@ -101,12 +113,12 @@ def _connect(ray: Any, options: dict[str, Any], address: str | None) -> None:
     except Exception as error:  # Ray raises its own, gRPC's and built-in ones alike
         where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ClusterError(f"cannot use {where}: {first[:300]}{_hint(str(error), address)}") from error
+        raise NoCluster(f"cannot use {where}: {first[:300]}{_hint(str(error), address)}") from error
     if address is None:
         for node in ray.nodes():
             if not ipaddress.ip_address(node["NodeManagerAddress"]).is_loopback:
                 # Only where `ray` was imported before by somebody else, without our environment.
-                raise ClusterError(f"Ray listens on {node['NodeManagerAddress']}, not on the loopback alone: not used")
+                raise NoCluster(f"Ray listens on {node['NodeManagerAddress']}, not on the loopback alone: not used")
 
 
 def _hint(text: str, address: str | None) -> str:
@@ -121,7 +133,7 @@ def _import() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        raise ClusterError(
+        raise RayMissing(
             f"--engine ray needs Ray, which is not installed here: pip install 'stretto[ray]' ({error})"
         ) from error
 
@@ -133,7 +145,7 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ClusterError(f"no Ray head answers at {address} ({reason}): ray start --head on that machine?") from error
+        raise NoCluster(f"no Ray head answers at {address} ({reason}): ray start --head on that machine?") from error
 
 
 def _token() -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest
 from catalog.cluster import dispatch
 from catalog.cluster.dispatch import RayScan
 from catalog.cluster.queue import DEATHS_MAX
-from catalog.cluster.start import ClusterError
+from catalog.cluster.start import WorkersLost
 from catalog.cluster.worker import Answer, Hello, Worker
 from catalog.engine import Work
 from catalog.manifest import TrackRecord
@@ -184,9 +184,9 @@ def test_without_any_worker_left_it_says_why_and_that_it_can_go_on(music: Path) 
     def before(call: Reference) -> None:
         call.actor.dead = "Worker unexpectedly exits"
 
-    with pytest.raises(ClusterError, match=r"no worker is left: one: 5 workers in a row ended .* goes on from there"):
+    with pytest.raises(WorkersLost, match=r"no worker is left: one: 5 workers in a row ended .* goes on from there"):
         Run(FakeRay([("one", {"CPU": 2.0})], before), music)
-    with pytest.raises(ClusterError, match="no node of the cluster has a processor to give"):
+    with pytest.raises(WorkersLost, match="no node of the cluster has a processor to give"):
         Run(FakeRay([("head", {})]), music)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import secrets
 import signal
@@ -12,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from catalog.cluster.start import TEMPORARY
+from cli.output import Exit
 from tests.catalog.audio_files import KINDS, encoded
 from tests.catalog.cluster.processes import Process, descendants, listening, still_running
 
@@ -45,16 +48,31 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local(music: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def local(music: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What the scan writes without Ray."""
-    out = tmp_path_factory.mktemp("local") / "manifest"
-    subprocess.run(drive("local", music, out), check=True, timeout=WAIT_S)
-    assert out.read_bytes().count(b"\n") == FILES + 2
-    return out.read_bytes()
+    out = tmp_path_factory.mktemp("local")
+    subprocess.run(scan_command("local", music, out), check=False, timeout=WAIT_S, capture_output=True)
+    found = written(out)
+    assert found["manifest.jsonl"].count(b"\n") == 1 + FILES
+    assert found["left_out.jsonl"].count(b"\n") == 3
+    return found
 
 
-def drive(engine: str, music: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "tests.catalog.cluster.drive", engine, "3", str(music), str(out)]
+def scan_command(engine: str, music: Path, out: Path) -> list[str]:
+    threads = [] if "//" in engine else ["--threads", "3"]
+    return [sys.executable, "-m", "cli.main", "catalog", "scan", str(music), "--into", str(out),
+            "--engine", engine, *threads, "--json"]  # fmt: skip
+
+
+def written(out: Path) -> dict[str, bytes]:
+    """What must not depend on who read the files."""
+    return {name: (out / name).read_bytes() for name in ("manifest.jsonl", "left_out.jsonl", "fingerprints.jsonl")
+            if (out / name).exists()}  # fmt: skip
+
+
+def report(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "run.json").read_bytes())
+    return found
 
 
 class Watched:
@@ -130,24 +148,26 @@ def assert_on_loopback(addresses: set[str]) -> None:
 
 
 def test_a_worker_killed_in_the_middle_leaves_the_manifest_as_it_would_have_been(
-    music: Path, local: bytes, tmp_path: Path
+    music: Path, local: dict[str, bytes], tmp_path: Path
 ) -> None:
-    with watched(drive("ray", music, tmp_path / "out")) as scan:
+    with watched(scan_command("ray", music, tmp_path)) as scan:
         victim = scan.until(at_work)[0]
         os.kill(victim.pid, signal.SIGKILL)
         code, output, errors = scan.end()
-        assert code == 0, errors
+        assert code == Exit.LEFT_OUT, errors
         assert "was lost (its process ended): its files are done again" in errors
-        assert output == "", "Ray says nothing between our lines"
-        assert len([one for one in scan.seen if one.command.startswith("ray::Worker")]) >= 1
+        assert json.loads(output)["tracks"] == FILES, "Ray says nothing between our lines"
         assert_on_loopback(scan.addresses)
         scan.assert_all_gone()
-    assert (tmp_path / "out").read_bytes() == local
+    assert written(tmp_path) == local
     assert not list(TEMPORARY.glob(f"stretto-ray-*/r/session_*_{scan.process.pid}")), "nothing is left behind"
+    (node,) = report(tmp_path)["engine"]["nodes"]
+    assert node["workers_lost"] == 1
+    assert node["files"] == FILES + 3
 
 
 def test_a_node_lost_in_the_middle_leaves_the_manifest_as_it_would_have_been(
-    music: Path, local: bytes, tmp_path: Path
+    music: Path, local: dict[str, bytes], tmp_path: Path
 ) -> None:
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     raylets = [sys.executable, "-m", "tests.catalog.cluster.raylets", "1", "2"]
@@ -155,26 +175,35 @@ def test_a_node_lost_in_the_middle_leaves_the_manifest_as_it_would_have_been(
         assert nodes.process.stdout is not None
         assert nodes.process.stdin is not None
         address = nodes.process.stdout.readline().strip()
-        with watched(drive(f"ray://{address}", music, tmp_path / "out"), **LOOPBACK, **token) as scan:
+        with watched(scan_command(f"ray://{address}", music, tmp_path), **LOOPBACK, **token) as scan:
             nodes.until(at_work_on_second_node)
             nodes.process.stdin.write("remove 1\n")
             nodes.process.stdin.flush()
             code, _, errors = scan.end()
-        assert code == 0, errors
+        assert code == Exit.LEFT_OUT, errors
         # Whichever is noticed first: that its workers do not answer, or that it is no longer there.
         assert "the connection to it broke" in errors or "it left the cluster" in errors
         assert nodes.process.stdout.readline() == "removed\n"
         nodes.process.stdin.close()
         assert nodes.end()[0] == 0
         nodes.assert_all_gone()
-    assert (tmp_path / "out").read_bytes() == local
+    assert written(tmp_path) == local
+    assert len(report(tmp_path)["engine"]["nodes"]) == 2
 
 
-def test_an_interrupted_scan_leaves_no_process_behind(music: Path, tmp_path: Path) -> None:
-    with watched(drive("ray", music, tmp_path / "out")) as scan:
+def test_an_interrupted_scan_leaves_no_process_and_goes_on_where_it_stopped(
+    music: Path, local: dict[str, bytes], tmp_path: Path
+) -> None:
+    with watched(scan_command("ray", music, tmp_path)) as scan:
         scan.until(at_work)
+        time.sleep(0.5)
         os.killpg(scan.process.pid, signal.SIGINT)
         code, _, errors = scan.end()
-        assert code != 0
-        assert "KeyboardInterrupt" in errors
+        assert code == Exit.INTERRUPTED, errors
+        assert "the same command goes on from there" in errors
         scan.assert_all_gone()
+    assert not (tmp_path / "manifest.jsonl").exists()
+    done = report(tmp_path)["files"]["read"]
+    subprocess.run(scan_command("local", music, tmp_path), check=False, timeout=WAIT_S, capture_output=True)
+    assert report(tmp_path)["files"]["read"] == FILES + 3 - done, "another engine goes on with what this one has done"
+    assert written(tmp_path) == local
