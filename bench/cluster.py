@@ -53,7 +53,9 @@ def main() -> None:
         for turn in range(arguments.rounds):
             for engine in ENGINES if turn % 2 else reversed(ENGINES):
                 for copies, folder in folders.items():
-                    runs.setdefault((engine, copies), []).append(scan(engine, folder, arguments.workers))
+                    wall_s, cpu_s = scan(engine, folder, arguments.workers)
+                    print(f"{engine}, {copies} copies: {wall_s:.1f} s, {cpu_s:.2f} s of processors", file=sys.stderr)
+                    runs.setdefault((engine, copies), []).append((wall_s, cpu_s))
         shutil.rmtree(Path(name) / "rendered")
     print(json.dumps(summary(runs, arguments.copies, len(tracks)), indent=2))
 
