@@ -58,6 +58,10 @@ class Node:
     cpus: int
     gpus: int
     files: int = 0
+    on_gpu: int = 0
+    """Files that a GPU hashed."""
+    backends: set[str] = field(default_factory=set)
+    """What hashes there, and why, as its workers say."""
     cpu_s: float = 0.0
     workers_lost: int = 0
     failures: int = 0
@@ -194,7 +198,7 @@ class RayScan:
         ).remote(fingerprints=self._tools.fpcalc is not None)
         # A node's first worker measures for all of it, for as long as it lives.
         measures = not node.workers_lost and not any(lane.node is node for lane in self._lanes)
-        hello = actor.hello.remote(self._probe, measure=measures, gpu=node.gpus > 0)
+        hello = actor.hello.remote(self._probe, measure=measures, gpu=gpu)
         self._lanes.append(_Lane(node=node, gpu=gpu, actor=actor, hello=hello, measures=measures))
 
     def _dismiss(self, lane: _Lane, why: str, *, suspect: bool) -> None:
@@ -264,8 +268,9 @@ class RayScan:
                 continue
             try:
                 answer = self._ray.get(reference)
-            except self._ray.exceptions.RayTaskError:
-                raise  # a fault in the worker's code, as it would have been one here
+            except self._ray.exceptions.RayTaskError as error:
+                # A fault of our own, as it would have been one here: not the page that Ray makes of it.
+                raise error.cause from None
             except self._ray.exceptions.RayError as error:
                 self._lose(lane, _cause(error), suspect=lane.hello is None)
             else:
@@ -275,6 +280,7 @@ class RayScan:
         node = lane.node
         if isinstance(answer, Hello):
             lane.hello = None
+            node.backends.add(answer.backend)
             if answer.blind is not None:
                 self._exclude(node, answer.blind)
             return
@@ -283,6 +289,7 @@ class RayScan:
         self._queue.done(batch)
         node.failures = 0
         node.files += len(batch)
+        node.on_gpu += answer.on_gpu
         node.cpu_s += answer.cpu_s
         for item, result in zip(batch, answer.results, strict=True):
             self._out.append((item.work, self._judge(node, item) if result is None else result))

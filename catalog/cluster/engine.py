@@ -45,8 +45,8 @@ class RayEngine:
         return {
             "name": "ray",
             "address": self._address or "local",
-            "backend": "cpu",
-            "why": "every worker hashes on its own processor",
+            "backend": "gpu and cpu" if any(node.on_gpu for node in nodes) else "cpu",
+            "why": "; ".join(sorted(set().union(*(node.backends for node in nodes)))),
             "workers": sum(node.cpus for node in nodes),
             "files_redone": self._scan.files_redone if self._scan else 0,
             "nodes": [_describe(node) for node in nodes],
@@ -71,5 +71,5 @@ _UNKNOWN = (Energy(source="RAPL", joules=None, reason="the scan ended before its
 
 def _describe(node: Node) -> dict[str, Any]:
     row: dict[str, Any] = {"host": node.name, "processors": node.cpus, "gpus": node.gpus, "files": node.files}
-    row |= {"cpu_s": round(node.cpu_s, 3), "workers_lost": node.workers_lost}
+    row |= {"files_on_gpu": node.on_gpu, "cpu_s": round(node.cpu_s, 3), "workers_lost": node.workers_lost}
     return row | ({"excluded": node.excluded} if node.excluded else {})

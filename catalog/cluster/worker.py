@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from catalog.cluster.gpu import GpuHashing
 from catalog.cluster.queue import Item
 from catalog.energy import Energy, EnergyMeter, machine_sources
 from catalog.manifest import TrackRecord, encode_head
@@ -42,6 +43,8 @@ class Hello:
     host: str
     pid: int
     blind: str | None
+    backend: str
+    """What hashes there, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,8 @@ class Answer:
     """None where the worker cannot vouch for what it saw."""
     cpu_s: float
     """Processor time of this process and of the programs it ran."""
+    on_gpu: int = 0
+    """Files whose BLAKE3 a GPU took part in."""
 
 
 def probe_of(item: Item, tools: Tools) -> Probe:
@@ -72,28 +77,36 @@ class Worker:
         found = find_tools()
         self._tools = found if fingerprints else replace(found, fpcalc=None)
         self._meter: EnergyMeter | None = None
+        self._gpu: GpuHashing | None = None
 
     def hello(self, probe: Probe, *, measure: bool, gpu: bool) -> Hello:
-        """measure: this worker counts its machine's energy from now on, GPUs included where one takes part."""
+        """measure: this worker counts its machine's energy from now on. gpu: Ray gave it one."""
+        backend = "CPU: the worker has no GPU"
+        if gpu:
+            hashing = GpuHashing()
+            backend = hashing.why
+            self._gpu = hashing if hashing.is_on else None
         if measure:
-            self._meter = EnergyMeter(machine_sources(gpu=gpu))
+            self._meter = EnergyMeter(machine_sources(gpu=self._gpu is not None))
             self._meter.start()
-        return Hello(host=platform.node(), pid=os.getpid(), blind=self._blind(probe))
+        return Hello(host=platform.node(), pid=os.getpid(), blind=self._blind(probe), backend=backend)
 
     def examine(self, batch: tuple[Item, ...]) -> Answer:
         """Reads the files of a batch."""
         began_s = _cpu_s()
-        results = tuple(self._result(item) for item in batch)
-        return Answer(results=results, cpu_s=_cpu_s() - began_s)
+        # What changes between the two readings is not what the driving machine saw: `_result` looks after both.
+        known = self._gpu.digests(item.path for item in batch) if self._gpu is not None and self._gpu.is_on else {}
+        results = tuple(self._result(item, known.get(item.path)) for item in batch)
+        return Answer(results=results, cpu_s=_cpu_s() - began_s, on_gpu=len(known))
 
     def energy(self) -> tuple[Energy, ...]:
         """Of this machine since `hello`; stops measuring."""
         return self._meter.stop() if self._meter is not None else ()
 
-    def _result(self, item: Item) -> TrackRecord | LeftOut | None:
+    def _result(self, item: Item, blake3: bytes | None) -> TrackRecord | LeftOut | None:
+        result = record_of(item.path, item.work.root, tools=self._tools, blake3=blake3)
         if Item.of(item.work) != item:
             return None
-        result = record_of(item.path, item.work.root, tools=self._tools)
         # The content is what the driving machine would find too; that it vanished, or may not be read, may be us.
         certain = isinstance(result, TrackRecord) or result.cause is Cause.CONTENT
         return result if certain else None

@@ -14,7 +14,9 @@ class RayError(Exception):
 
 
 class RayTaskError(RayError):
-    pass
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"a page about {cause!r}")
+        self.cause = cause
 
 
 class RayActorError(RayError):

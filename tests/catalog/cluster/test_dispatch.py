@@ -6,12 +6,14 @@ The same on real Ray processes: test_ray.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from catalog.cluster import dispatch
+from catalog.cluster import dispatch, gpu
 from catalog.cluster.dispatch import RayScan
 from catalog.cluster.queue import DEATHS_MAX
 from catalog.cluster.start import WorkersLost
@@ -21,6 +23,8 @@ from catalog.manifest import TrackRecord
 from catalog.record import record_of
 from catalog.scan import Cause, LeftOut, scan
 from catalog.tools import NO_TOOLS, Tools
+from kernels.pipeline import Hashed
+from kernels.sources import Source, digest_on_cpu
 from tests.catalog.audio_files import KINDS, encoded
 from tests.catalog.cluster.fake_ray import FakeRay, RayTaskError, Reference
 
@@ -219,7 +223,11 @@ def test_a_machine_without_the_storage_is_named_and_gets_no_work(music: Path, mo
     real = Worker.hello
 
     def hello(self: Worker, probe, **kwargs) -> Hello:  # type: ignore[no-untyped-def]
-        return real(self, probe, **kwargs) if self not in blind else Hello(host="two", pid=1, blind="it cannot read x")
+        return (
+            real(self, probe, **kwargs)
+            if self not in blind
+            else Hello(host="two", pid=1, blind="it cannot read x", backend="CPU")
+        )
 
     blind: set[Worker] = set()
     monkeypatch.setattr(Worker, "hello", hello)
@@ -311,9 +319,9 @@ def test_a_worker_vouches_for_what_the_bytes_say_and_not_for_what_it_may_not_rea
 def test_a_fault_of_our_own_ends_the_scan_as_it_would_here(music: Path) -> None:
     def before(call: Reference) -> None:
         if call.method == "examine":
-            raise RayTaskError("ZeroDivisionError")
+            raise RayTaskError(ZeroDivisionError("by zero"))
 
-    with pytest.raises(RayTaskError):
+    with pytest.raises(ZeroDivisionError):
         Run(FakeRay([("one", {"CPU": 1.0})], before), music)
 
 
@@ -329,3 +337,69 @@ def test_a_lost_workers_machine_is_not_measured(music: Path) -> None:
     reasons = {one.source: one.reason for one in run.scan.energies}
     assert reasons["RAPL of two"] == "the worker that measured it was lost"
     assert reasons["RAPL of one"] != reasons["RAPL of two"]
+
+
+# ---- GPUs ------------------------------------------------------------------------------------------------------------
+
+
+class PretendedHasher:
+    """A `kernels.dispatch.Hasher` whose GPU is the processor. wrong: gives digests that nothing has."""
+
+    uses_gpu = True
+    why = "GPU-0: faster here"
+
+    def __init__(self, *, wrong: bool = False) -> None:
+        self.hashed = 0
+        self._wrong = wrong
+
+    def hash(self, sources: Iterable[Source]) -> Iterator[Hashed]:
+        for index, source in enumerate(sources):
+            self.hashed += 1
+            digest = digest_on_cpu(source)
+            yield Hashed(index, bytes(32) if self._wrong else digest, "GPU-0")
+
+
+def worker_with_gpu(monkeypatch: pytest.MonkeyPatch, hasher: PretendedHasher, path: Path, music: Path) -> Worker:
+    real = gpu.GpuHashing
+    monkeypatch.setattr("catalog.cluster.worker.GpuHashing", lambda: real(cast("Any", hasher)))
+    worker = Worker(fingerprints=True)
+    probe = dispatch.probe_of(dispatch.Item.of(work_on(path, music)), NO_TOOLS)
+    assert worker.hello(probe, measure=False, gpu=True) == Hello(
+        host=platform.node(), pid=os.getpid(), blind=None, backend="GPU-0: faster here"
+    )
+    return worker
+
+
+def test_a_workers_gpu_hashes_whole_batches_and_the_records_are_the_same(
+    music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = sorted((music / "disc 0").iterdir())[:3]
+    hasher = PretendedHasher()
+    worker = worker_with_gpu(monkeypatch, hasher, paths[0], music)
+    gone = work_on(music / "gone.wav", music)
+    items = (*(dispatch.Item.of(work_on(path, music)) for path in paths), dispatch.Item.of(gone))
+    answer = worker.examine(items)
+    assert answer.results == (*(record(path, music) for path in paths), None)
+    assert answer.on_gpu == hasher.hashed == 3
+
+
+def test_what_the_gpu_said_is_what_is_recorded(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = sorted((music / "disc 0").iterdir())[0]
+    worker = worker_with_gpu(monkeypatch, PretendedHasher(wrong=True), path, music)
+    (found,) = worker.examine((dispatch.Item.of(work_on(path, music)),)).results
+    assert isinstance(found, TrackRecord)
+    assert found.blake3 == bytes(32), "the processor did not hash it once more; kernels.dispatch compares samples"
+    assert found.sha256 == record(path, music).sha256
+
+
+def test_a_gpu_that_was_never_calibrated_leaves_the_work_to_the_processor(
+    music: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    path = sorted((music / "disc 0").iterdir())[0]
+    worker = Worker(fingerprints=True)
+    probe = dispatch.probe_of(dispatch.Item.of(work_on(path, music)), NO_TOOLS)
+    hello = worker.hello(probe, measure=False, gpu=True)
+    assert hello.backend == "CPU: no GPU was calibrated here (stretto gpu calibrate)"
+    answer = worker.examine((dispatch.Item.of(work_on(path, music)),))
+    assert (answer.results, answer.on_gpu) == ((record(path, music),), 0)
