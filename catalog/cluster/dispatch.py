@@ -83,6 +83,8 @@ class _Lane:
     """Reference of its greeting, until it came."""
     measures: bool
     flight: deque[tuple[Any, tuple[Item, ...]]] = field(default_factory=deque)
+    cpu_s: float = 0.0
+    """As it last said."""
     since_s: float = 0.0
     """When the oldest batch came to be the oldest."""
 
@@ -290,7 +292,8 @@ class RayScan:
         node.failures = 0
         node.files += len(batch)
         node.on_gpu += answer.on_gpu
-        node.cpu_s += answer.cpu_s
+        node.cpu_s += answer.cpu_s - lane.cpu_s
+        lane.cpu_s = answer.cpu_s
         for item, result in zip(batch, answer.results, strict=True):
             self._out.append((item.work, self._judge(node, item) if result is None else result))
 

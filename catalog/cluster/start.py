@@ -35,7 +35,7 @@ _CONNECT_S: Final = 10.0
 _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "error",  # it would write its warnings between our lines on stderr
 }
 _OWN_ENVIRONMENT: Final = {
     # Named for other systems, this is the switch of "no other machine will join": then everything binds to 127.0.0.1.
@@ -122,8 +122,11 @@ def _connect(ray: Any, options: dict[str, Any], address: str | None) -> None:
 
 
 def _hint(text: str, address: str | None) -> str:
-    if address and re.search(r"token|authenticat", text, re.IGNORECASE):
-        return "; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH as on the cluster"
+    if address and re.search(r"token|authenticat|failed to connect", text, re.IGNORECASE):
+        # With a wrong token Ray says no more than that it could not connect, though somebody answers there.
+        return (
+            "; is its token known here (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH), and is it the same version of Ray?"
+        )
     if address and "node" in text.lower() and "find" in text.lower():
         return f"; this machine must be one of its nodes: ray start --address={address} --num-cpus=0"
     return ""

@@ -54,7 +54,7 @@ class Answer:
     results: tuple[TrackRecord | LeftOut | None, ...]
     """None where the worker cannot vouch for what it saw."""
     cpu_s: float
-    """Processor time of this process and of the programs it ran."""
+    """Processor time of this process, and of the programs it ran, since it began."""
     on_gpu: int = 0
     """Files whose BLAKE3 a GPU took part in."""
 
@@ -93,11 +93,10 @@ class Worker:
 
     def examine(self, batch: tuple[Item, ...]) -> Answer:
         """Reads the files of a batch."""
-        began_s = _cpu_s()
         # What changes between the two readings is not what the driving machine saw: `_result` looks after both.
         known = self._gpu.digests(item.path for item in batch) if self._gpu is not None and self._gpu.is_on else {}
         results = tuple(self._result(item, known.get(item.path)) for item in batch)
-        return Answer(results=results, cpu_s=_cpu_s() - began_s, on_gpu=len(known))
+        return Answer(results=results, cpu_s=_cpu_s(), on_gpu=len(known))
 
     def energy(self) -> tuple[Energy, ...]:
         """Of this machine since `hello`; stops measuring."""

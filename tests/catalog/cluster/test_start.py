@@ -130,7 +130,8 @@ def test_a_given_cluster_is_joined_by_its_own_rules(pretended: Pretended) -> Non
 @pytest.mark.parametrize(
     ("said", "hint"),
     [
-        ("InvalidAuthToken: the token is wrong\nand much more", "set RAY_AUTH_MODE=token"),
+        ("InvalidAuthToken: the token is wrong\nand much more", "RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH"),
+        ("Failed to connect to Ray cluster at head:6379", "RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH"),
         ("This node has an IP address of 10.0.0.9, and Ray could not find this node", "ray start --address=head:6379"),
         ("Version mismatch: the cluster was started with Ray 2.50", "Ray 2.50"),
     ],
