@@ -32,10 +32,10 @@ PORT_DEFAULT: Final = 6379
 STORE_BYTES: Final = 80 << 20
 """Ray's least, nearly: results are a kilobyte a file and travel without it."""
 _CONNECT_S: Final = 10.0
+_COMPLAINTS_BYTES: Final = 1 << 16
 _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",  # it would write its warnings between our lines on stderr
 }
 _OWN_ENVIRONMENT: Final = {
     # Named for other systems, this is the switch of "no other machine will join": then everything binds to 127.0.0.1.
@@ -108,12 +108,16 @@ def cluster(address: str | None, *, cpus: int, gpus: int = 0) -> Iterator[Any]:
 
 def _connect(ray: Any, options: dict[str, Any], address: str | None) -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    try:
-        ray.init(configure_logging=False, log_to_driver=False, logging_level=logging.CRITICAL, **options)
-    except Exception as error:  # Ray raises its own, gRPC's and built-in ones alike
-        where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise NoCluster(f"cannot use {where}: {first[:300]}{_hint(str(error), address)}") from error
+    with tempfile.TemporaryFile() as complaints:
+        try:
+            with _errors_into(complaints.fileno()):
+                ray.init(configure_logging=False, log_to_driver=False, logging_level=logging.CRITICAL, **options)
+        except Exception as error:  # Ray raises its own, gRPC's and built-in ones alike
+            where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
+            first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            complaints.seek(0)
+            said = str(error) + complaints.read(_COMPLAINTS_BYTES).decode(errors="replace")
+            raise NoCluster(f"cannot use {where}: {first[:300]}{_hint(said, address)}") from error
     if address is None:
         for node in ray.nodes():
             if not ipaddress.ip_address(node["NodeManagerAddress"]).is_loopback:
@@ -121,12 +125,23 @@ def _connect(ray: Any, options: dict[str, Any], address: str | None) -> None:
                 raise NoCluster(f"Ray listens on {node['NodeManagerAddress']}, not on the loopback alone: not used")
 
 
+@contextlib.contextmanager
+def _errors_into(descriptor: int) -> Iterator[None]:
+    """Standard error of this process goes there: Ray's C++ writes a line a second to it while it tries to connect."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _hint(text: str, address: str | None) -> str:
-    if address and re.search(r"token|authenticat|failed to connect", text, re.IGNORECASE):
-        # With a wrong token Ray says no more than that it could not connect, though somebody answers there.
-        return (
-            "; is its token known here (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH), and is it the same version of Ray?"
-        )
+    if address and re.search(r"auth\w*token|authenticat", text, re.IGNORECASE):
+        # Its exception says no more than that it could not connect.
+        return "; it wants its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as there"
     if address and "node" in text.lower() and "find" in text.lower():
         return f"; this machine must be one of its nodes: ray start --address={address} --num-cpus=0"
     return ""

@@ -67,6 +67,7 @@ class Pretended:
         self.options: dict[str, Any] = {}
         self.environment: dict[str, str] = {}
         self.ended = False
+        self.complaint = b""
         self._private = SimpleNamespace(worker=SimpleNamespace(_worker_logs_enabled=True))
 
     def is_initialized(self) -> bool:
@@ -74,6 +75,7 @@ class Pretended:
 
     def init(self, **options: Any) -> None:
         self.options, self.environment = options, dict(os.environ)
+        os.write(2, self.complaint)
         if self.error is not None:
             raise self.error
 
@@ -130,8 +132,7 @@ def test_a_given_cluster_is_joined_by_its_own_rules(pretended: Pretended) -> Non
 @pytest.mark.parametrize(
     ("said", "hint"),
     [
-        ("InvalidAuthToken: the token is wrong\nand much more", "RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH"),
-        ("Failed to connect to Ray cluster at head:6379", "RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH"),
+        ("InvalidAuthToken: the token is wrong\nand much more", "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"),
         ("This node has an IP address of 10.0.0.9, and Ray could not find this node", "ray start --address=head:6379"),
         ("Version mismatch: the cluster was started with Ray 2.50", "Ray 2.50"),
     ],
@@ -144,3 +145,14 @@ def test_what_a_cluster_refuses_is_said_in_one_line_with_what_to_do(pretended: P
     assert hint in str(caught.value)
     assert "\n" not in str(caught.value)
     assert pretended.ended
+
+
+def test_what_rays_own_code_writes_to_stderr_is_read_for_its_cause_and_not_shown(
+    pretended: Pretended, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pretended.complaint = b"gcs_client.cc:210: Unauthenticated: RPC error: InvalidAuthToken\n" * 9
+    pretended.error = ConnectionError("Failed to connect to Ray cluster at head:6379")
+    with pytest.raises(NoCluster, match=r"Failed to connect .* it wants its token"):
+        cluster("head:6379", cpus=1).__enter__()
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "afterwards\n"
