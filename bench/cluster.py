@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from bench.hash import timed
-from catalog.digests import processors
+from catalog.crew import processors
 from catalog.run_report import RUN_NAME
 from catalog.tracks import render_tracks
 
