@@ -39,6 +39,7 @@ def examine(
     path: Path,
     *,
     tools: Tools = NO_TOOLS,
+    blake3: bytes | None = None,
     advance: Callable[[int], None] | None = None,
     cancel: Event | None = None,
 ) -> Track:
@@ -46,11 +47,11 @@ def examine(
 
     tools: programs that may be asked besides; a fingerprint is made where they have fpcalc. advance: told the number of
     bytes after each read of the hashing. Raises: LeftOut where the file is not whole, sound, readable audio, or changed
-    in the meantime; Cancelled.
+    in the meantime; Cancelled. blake3: as `hash_file`.
     """
     facts_first = _identity(path)
     facts = inspect_audio(path, tools, cancel)
-    digests = hash_file(path, advance=advance, cancel=cancel)
+    digests = hash_file(path, blake3=blake3, advance=advance, cancel=cancel)
     tags = read_tags(path)
     chromaprint = _listen(path, tools, cancel)
     # Several readers opened the file: what they saw must have been the same file.

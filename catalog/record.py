@@ -18,16 +18,18 @@ def record_of(
     root: Path,
     *,
     tools: Tools | None = None,
+    blake3: bytes | None = None,
     cancel: Event | None = None,
 ) -> TrackRecord | LeftOut:
     """What the manifest says of the file at `path`, or why it says nothing.
 
     root: the folder that paths are relative to. tools: those of this machine unless told otherwise. Machines that work
-    on one manifest must agree in `algorithms_of(tools)`.
+    on one manifest must agree in `algorithms_of(tools)`. blake3: as `catalog.digests.hash_file`.
     Raises: Cancelled; nothing else that a file could bring about.
     """
     try:
-        track = examine(path, tools=find_tools() if tools is None else tools, cancel=cancel)
+        asked = find_tools() if tools is None else tools
+        track = examine(path, tools=asked, blake3=blake3, cancel=cancel)
     except LeftOut as left_out:
         return left_out
     return TrackRecord.of(track, root)

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from catalog.cluster.start import ClusterError, NoCluster, RayMissing
 from catalog.crew import processors
-from catalog.engine import LocalEngine, Work
+from catalog.energy import MachineMeter
+from catalog.engine import Engine, LocalEngine, Work
 from catalog.folder_scan import CannotWrite, DeviceFailed, Scanned, scan_folders
 from catalog.journal import Counts, JournalUnusable
 from catalog.manifest import LEFT_OUT_NAME, MANIFEST_NAME, MalformedManifest, Manifest, TrackRecord
-from catalog.run_report import NOT_COMPUTED, RUN_NAME
+from catalog.run_report import NOT_COMPUTED, RUN_NAME, EnergyMeter
 from catalog.scan import LeftOut
-from catalog.tools import find_tools
+from catalog.tools import Tools, find_tools
 from cli.output import CliError, Exit, PathArgument, complain, human_bytes, json_option, print_json, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_CLUSTER_EXITS = {RayMissing: Exit.CONFIG, NoCluster: Exit.UNREACHABLE}
 NAMED_MAX = 20
 """Files left out that are named on stderr; all of them stand in left_out.jsonl."""
 
@@ -32,10 +35,17 @@ NAMED_MAX = 20
 @click.argument("folders", metavar="FOLDER…", nargs=-1, required=True, type=PathArgument)
 @click.option("--into", "out", metavar="OUT", required=True, type=PathArgument, help="The catalogue folder to write.")
 @click.option("--threads", type=click.IntRange(1, 256), help="Files read at once. Default: the processors available.")
+@click.option(
+    "--engine",
+    metavar="ENGINE",
+    default="local",
+    show_default=True,
+    help="Who reads: local (threads), ray (processes here), ray://HOST[:PORT] (a Ray cluster with the same storage).",
+)
 @click.option("--fingerprints/--no-fingerprints", default=True, help="Chromaprint, where fpcalc is installed.")
 @json_option
 def scan_command(
-    *, folders: tuple[Path, ...], out: Path, threads: int | None, fingerprints: bool, as_json: bool
+    *, folders: tuple[Path, ...], out: Path, threads: int | None, engine: str, fingerprints: bool, as_json: bool
 ) -> int:
     """Write down what every audio file under FOLDER… is.
 
@@ -47,6 +57,7 @@ def scan_command(
     \b
     Example:
       stretto catalog scan music/ --into autumn/
+      stretto catalog scan /srv/masters --into autumn/ --engine ray://head
     """
     _check_folders(folders, out)
     tools = find_tools()
@@ -58,14 +69,32 @@ def scan_command(
     shown = _Shown()
     try:
         with shown.bar():
-            engine = LocalEngine(threads or processors(), tools)
-            scanned = scan_folders(folders, out, engine, tools, listed=shown.listed, done=shown.done)
+            worker, meter = _engine(engine, threads, tools)
+            scanned = scan_folders(folders, out, worker, tools, meter=meter, listed=shown.listed, done=shown.done)
     except KeyboardInterrupt:
         message = f"interrupted after {shown.count} of {shown.total} files: the same command goes on from there"
         raise CliError(message, Exit.INTERRUPTED) from None
     except (DeviceFailed, CannotWrite, JournalUnusable) as error:
         raise CliError(str(error), Exit.IO) from error
+    except ClusterError as error:
+        raise CliError(str(error), _CLUSTER_EXITS.get(type(error), Exit.RETRY)) from error
     return _conclude(scanned, out, shown, as_json=as_json)
+
+
+def _engine(name: str, threads: int | None, tools: Tools) -> tuple[Engine, EnergyMeter]:
+    if name == "local":
+        return LocalEngine(threads or processors(), tools), MachineMeter()
+    from catalog.cluster.engine import RayEngine
+    from catalog.cluster.start import parse_engine
+
+    try:
+        address = parse_engine(name)
+    except ValueError as error:
+        raise click.UsageError(f"--engine: {error}") from error
+    if address is not None and threads is not None:
+        raise click.UsageError(f"--threads says nothing to {name}: its nodes say how many processors they give")
+    ray = RayEngine(address, tools, workers=threads or processors(), say=complain)
+    return ray, ray
 
 
 def _check_folders(folders: tuple[Path, ...], out: Path) -> None:
