@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from node.sync_phase import SyncPhase
 
 
+_parent_option = click.option(
+    "--parent", type=click.IntRange(min=1), hidden=True, help="End with this process, which started this one (Linux)."
+)
+
+
+def _tie(parent: int | None) -> None:
+    if parent is not None:
+        from node.parent import end_with_parent
+
+        end_with_parent(parent)
+
+
 @click.group("node")
 def node_group() -> None:
     """Run a member's node."""
@@ -29,12 +41,14 @@ def node_group() -> None:
     help="The node's config.toml; its keys, genesis and data lie beside it.",
 )
 @click.option("--verbose", is_flag=True, help="Log at DEBUG level.")
-def run(config_path: Path, *, verbose: bool) -> None:
+@_parent_option
+def run(config_path: Path, *, verbose: bool, parent: int | None) -> None:
     """Run a node in the foreground until SIGTERM or Ctrl-C; logs are JSON lines on stderr.
 
     \b
     Example: stretto node run --config /etc/stretto/config.toml
     """
+    _tie(parent)
     from node.process import main
 
     main(config_path, verbose=verbose)
@@ -54,7 +68,8 @@ def run(config_path: Path, *, verbose: bool) -> None:
     help="A recent checkpoint that a quorum cosigned: statements below it are then not checked one by one.",
 )
 @click.option("--exit", "ends", is_flag=True, help="End once the log is here, to be run as a service then.")
-def join(config_path: Path, checkpoint: Path | None, *, ends: bool) -> None:
+@_parent_option
+def join(config_path: Path, checkpoint: Path | None, *, ends: bool, parent: int | None) -> None:
     """Bring a new node up to date and show how far it is, then go on running it; its log goes to log/node.log.
 
     What was fetched stays: after an interruption, the same command goes on where it was.
@@ -62,6 +77,7 @@ def join(config_path: Path, checkpoint: Path | None, *, ends: bool) -> None:
     \b
     Example: stretto node join --config /etc/stretto/config.toml --checkpoint checkpoint.txt
     """
+    _tie(parent)
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
