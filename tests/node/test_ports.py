@@ -33,26 +33,15 @@ def test_port_where_somebody_listens_is_left_out() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract socket names are Linux's")
 def test_another_process_takes_from_other_blocks_also_when_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Room for two blocks, so that without the claim the two would meet for sure.
-    monkeypatch.setattr(module, "_first_outgoing_port", lambda: LISTEN_PORT_MIN + 2 * BLOCK_PORTS)
+    # Both begin to look at the same block, so that without the claim they would meet for sure.
+    monkeypatch.setattr(module.secrets, "randbelow", lambda _count: 7)
     monkeypatch.setattr(module, "_of_process", {})
-    monkeypatch.setattr(module, "_hold", lambda first: _hold(first - LISTEN_PORT_MIN))
     ours = {block_of(port) for port in free_ports(5)}
-    code = f"""
-import sys
-from node import ports
-ports._first_outgoing_port = lambda: {LISTEN_PORT_MIN + 2 * BLOCK_PORTS}
-hold = ports._hold
-ports._hold = lambda first: hold(first - {LISTEN_PORT_MIN})
-print(*ports.free_ports(5))
-"""
+    code = "from node import ports; ports.secrets.randbelow = lambda _count: 7; print(*ports.free_ports(5))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     theirs = {block_of(int(port)) for port in ended.stdout.split()}
     assert len(ours) == len(theirs) == 1
     assert ours != theirs
-
-
-_hold = module._hold
 
 
 def test_long_run_comes_round_to_its_first_block() -> None:
