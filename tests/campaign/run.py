@@ -182,6 +182,13 @@ def document(result: Result) -> dict[str, Any]:
     }
 
 
+def line_of(result: Result) -> str:
+    """What is said when a scene has ended."""
+    gap = "" if result.gap_s is None else f", gap {result.gap_s * 1000:.0f} ms"
+    words = "holds" if result.passed else "FAILS"
+    return f"{result.name}: {words} ({result.seconds:.0f} s, load {result.load_average:.1f}{gap}) {result.what}"
+
+
 def table_of(results: list[Result]) -> Table:
     """One row a scene: what was checked after it, over all its nodes, and how it ended."""
     checked = (
@@ -234,13 +241,13 @@ def main() -> int:
                 progress.update(task, description=f"starting {count} nodes")
                 for result in play_group(members, count, proxied=proxied, keep=given.keep):
                     results.append(result)
-                    words = "holds" if result.passed else "FAILS"
-                    console.print(f"{result.name}: {words} ({result.seconds:.0f} s) {result.what}", highlight=False)
+                    console.print(line_of(result), highlight=False)
                     for fault in result.faults[:12]:
                         console.print(f"  {fault[:600]}", style="red", highlight=False, markup=False)
                     progress.update(task, advance=1, description=result.name)
     except KeyboardInterrupt:
-        console.print("interrupted: every node was ended and every folder removed")
+        console.print("interrupted: every node was ended and every folder removed; what was played until then:")
+        console.print(table_of(results))
         return 130
     if given.json:
         sys.stdout.write(json.dumps({"faults": [document(result) for result in results]}, indent=2) + "\n")
