@@ -27,7 +27,7 @@ import click
 import lmdb
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from consensus.errors import StrettoError
 from tests.campaign.audit import Check, Witness, audit
@@ -38,6 +38,7 @@ from tests.campaign.patience import Deadline, Expectation
 from tests.campaign.scenes import SCENE_S_MAX, SCENE_S_MAX_OF, SCENES
 
 TABLE_COLUMNS = 160
+NAME_COLUMNS = max(map(len, SCENES))
 
 WARM_UP = 30
 """Acknowledged statements before a fault."""
@@ -199,7 +200,15 @@ def table_of(results: list[Result]) -> Table:
         "votes compared",
         "logs clean",
     )
-    table = Table("scene", "gap, ms", *checked, "s", "load", "exit", caption=f"exit code {exit_code(results)}")
+    table = Table(
+        Column("scene", no_wrap=True, min_width=NAME_COLUMNS),
+        "gap, ms",
+        *checked,
+        "s",
+        "load",
+        "exit",
+        caption=f"exit code {exit_code(results)}",
+    )
     for one in results:
         counts = (str(one.acknowledged), f"{one.leaves} leaves", "passed", "yes", str(one.votes), "yes")
         cells = [
