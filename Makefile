@@ -77,7 +77,6 @@ model: setup-dev  ## Searches the model of the voting rules with Spin (apt-get i
 
 e2e: setup-dev  ## The slow campaign: faults and changes of members on real processes
 	@$(BIN)/python -m tests.campaign.run
-	@$(BIN)/python -m tests.campaign.membership
 
 fuzz: setup-dev  ## Fuzzes every decoder; SECONDS=N over all of them, an hour unless told
 	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS_TO_FUZZ)

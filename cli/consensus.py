@@ -95,7 +95,8 @@ def diagnose(status: NodeStatus) -> Diagnosis:
             return diagnosis
     spare = _spare(status)
     if live.pending_statements or live.pending_payloads or live.missing_payloads:
-        work = f"{live.pending_statements} statements and {live.pending_payloads} payloads wait"
+        waiting = f"{_count(live.pending_statements, 'statement')} and {_count(live.pending_payloads, 'payload')}"
+        work = f"{waiting} {'waits' if live.pending_statements + live.pending_payloads == 1 else 'wait'}"
         return Diagnosis(State.MOVES, f"view {live.view}, led by {live.leader}; {work}; {spare}")
     return Diagnosis(State.QUIET, f"nothing waits to be ordered, all is final; {spare}")
 
@@ -116,7 +117,10 @@ def _unconnected(status: NodeStatus) -> Diagnosis | None:
     here = _size(status) - len(away)
     if here >= _quorum(status):
         return None
-    return Diagnosis(State.STALLS, f"{_waits_for(status, away)} not connected; {_no_quorum(status, here)}")
+    reason = f"{_waits_for(status, away)} not connected; {_no_quorum(status, here)}"
+    if status.live.waiting_ms:
+        reason += f"; nothing final for {_seconds(status.live.waiting_ms)}"
+    return Diagnosis(State.STALLS, reason)
 
 
 def _recovering(status: NodeStatus) -> Diagnosis | None:
@@ -167,7 +171,7 @@ def _lacking(status: NodeStatus) -> str | None:
     """What is asked for and has not come, or what else the engine says it waits for."""
     live = status.live
     if live.missing_payloads:
-        return f"waits for {live.missing_payloads} payloads that are proposed or ordered and not held here"
+        return f"waits for {_count(live.missing_payloads, 'payload')} proposed or ordered and not held here"
     if live.missing_block:
         return f"waits for the block {live.missing_block[:16]}, which it asks the others for"
     if live.missing_certificate:
@@ -230,12 +234,21 @@ def _quorum(status: NodeStatus) -> int:
 
 
 def _highest(status: NodeStatus) -> int:
-    return max((status.live.view, *(peer.last_view for peer in status.live.peers)))
+    """The highest view in which others can be expected to have voted: nobody has to in one that has just begun."""
+    return max((status.live.view - 1, *(peer.last_view for peer in status.live.peers)))
+
+
+def _own_lag(status: NodeStatus) -> int:
+    return max(0, _highest(status) - status.live.view)
 
 
 def _lag(peer: PeerLive, top: int) -> int | None:
     """Views behind; None where nothing was heard, which says nothing of where it stands."""
     return top - peer.last_view if peer.last_view else None
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _seconds(milliseconds: int) -> str:
@@ -252,7 +265,7 @@ def _print(status: NodeStatus, diagnosis: Diagnosis) -> None:
                 "-",
                 live.view,
                 live.last_vote or "-",
-                top - live.view,
+                _own_lag(status),
                 live.timeouts,
                 live.boot_generation or "-",
                 "-",
@@ -274,16 +287,18 @@ def _print(status: NodeStatus, diagnosis: Diagnosis) -> None:
         print_table(("validator", "connected", "last view", "last vote", "lag", "timeouts", "start", "rejected"), rows)
         say(f"view       {live.view}, led by {live.leader}, for {_seconds(live.view_age_ms)}")
     view = f"view {live.finalized_view}, " if live.consensus_running else ""
-    say(f"final      {view}height {status.height}, {status.size} statements")
+    say(f"final      {view}height {status.height}, {_count(status.size, 'statement')}")
     if live.consensus_running:
         say(
-            f"waiting    {live.pending_statements} statements, {live.pending_payloads} payloads; "
-            f"{live.missing_payloads} payloads missing here"
+            f"waiting    {_count(live.pending_statements, 'statement')}, {_count(live.pending_payloads, 'payload')}; "
+            f"{_count(live.missing_payloads, 'payload')} missing here"
             + (f"; nothing final for {_seconds(live.waiting_ms)}" if live.waiting_ms else "")
         )
         lacking = [f"certificate of view {live.missing_certificate}"] if live.missing_certificate else []
         lacking += [f"block {live.missing_block[:16]}"] if live.missing_block else []
         say(f"missing    {', '.join(lacking) or 'no certificate, no block'}")
+        if live.waits_for:
+            say(f"waits for  {live.waits_for}")
         say(
             f"timeouts   delta {live.delta_ms} ms: a silent leader is given up after {live.leader_timeout_ms} ms, "
             f"a view after {live.view_timeout_ms} ms; {live.timeouts_in_row} views given up in a row"
@@ -312,7 +327,7 @@ def _as_json(status: NodeStatus, diagnosis: Diagnosis) -> dict[str, Any]:
         "finalized_view": live.finalized_view,
         "height": status.height,
         "quorum": _quorum(status),
-        "lag": top - live.view,
+        "lag": _own_lag(status),
         "pending_statements": live.pending_statements,
         "pending_payloads": live.pending_payloads,
         "missing_payloads": live.missing_payloads,

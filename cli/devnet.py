@@ -96,7 +96,7 @@ def up(directory: Path, *, members: tuple[str, ...], as_json: bool) -> None:
     devnet = load_devnet(directory)
     chosen = _choose(devnet, members)
     for node in chosen:
-        node.start()
+        node.start(outlives=True)
     seconds = wait_until_up(devnet, chosen)
     _print_status(devnet, as_json=as_json, note=f"up after {seconds:.1f} s; logs in {devnet.directory}/*/log/node.log")
 

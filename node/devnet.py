@@ -9,11 +9,10 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from ledger.errors import MalformedGenesis
 from ledger.genesis import Genesis, Role, parse_genesis
 from node.ceremony import Founder, found
 from node.config import NodeConfig, load_config
+from node.ports import free_ports
 
 INSTITUTIONS = (
     ("label", "Aurora Records", Role.LABEL),
@@ -37,7 +37,6 @@ _FURTHER = (
 )
 STOP_S = 5.0
 """Between SIGTERM and SIGKILL."""
-LISTEN_PORT_MIN = 10_000
 _LOG_TAIL_BYTES = 4096
 
 
@@ -85,13 +84,20 @@ class DevnetNode:
             return None
         return pid if _start_time(pid) == started else None
 
-    def start(self) -> int:
-        """Starts the node as a process of its own, its log appended to log/node.log. Gives the process id."""
+    def start(self, *, outlives: bool = False, verb: Sequence[str] = ("run",)) -> int:
+        """Starts the node as a process of its own, its log appended to log/node.log. Gives the process id.
+
+        outlives: whether it goes on when this process ends. Else the kernel ends it then, also where nothing here can
+        (a test run that is killed); call it on the main thread (`end_with_parent` says why). verb: `stretto node` VERB,
+        with options.
+        """
         running = self.pid()
         if running is not None:
             return running
         config = self.config.directory / "config.toml"
-        command = [sys.executable, "-m", "cli.main", "node", "run", "--config", str(config)]
+        command = [sys.executable, "-m", "cli.main", "node", *verb, "--config", str(config)]
+        if not outlives:
+            command += ["--parent", str(os.getpid())]
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_environment()
@@ -184,32 +190,6 @@ def _start_time(pid: int) -> int | None:
         return None
     # Killed, its first thread is a zombie while another still waits for the disk, and holds the store's lock.
     return None if fields[0] == "Z" and int(fields[17]) <= 1 else int(fields[19])
-
-
-def free_ports(count: int) -> Iterator[int]:
-    """Free loopback ports. Held together while chosen, so that they differ.
-
-    Below those that the system deals out for outgoing connections: one of these might take a port that a stopped node
-    comes back to.
-    """
-    with contextlib.ExitStack() as stack:
-        while count:
-            probe = stack.enter_context(socket.socket())
-            port = LISTEN_PORT_MIN + secrets.randbelow(_first_outgoing_port() - LISTEN_PORT_MIN)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            count -= 1
-            yield port
-
-
-def _first_outgoing_port() -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-        if first >= LISTEN_PORT_MIN + 1_000:
-            return first
-    return 32_768
 
 
 def institutions(count: int) -> tuple[tuple[str, str, Role], ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -178,6 +179,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--config", type=Path, required=True, help="the node's config.toml")
     options = parser.parse_args(arguments)
     configure_logs("-")
+    gc.freeze()  # what was imported stays: the collector need not look at it in the middle of a call
     try:
         config = load_config(options.config)
         configure_logs(config.member)

@@ -17,10 +17,13 @@ from functools import partial
 from node.devnet import DevnetNode, NodeEnded
 from tests.campaign.audit import Witness
 from tests.campaign.disks import small_disk
-from tests.campaign.field import Expectation, Field, make_twin, until
+from tests.campaign.field import Field, make_twin
 from tests.campaign.load import Load
+from tests.campaign.patience import JUDGED_LOAD_PER_CORE, Deadline, Expectation, factor, load_per_core, until
 from tests.campaign.proxy import CUT, PASS, STALL
 
+GAP_P95_S = 1.0
+"""The aim for the time without a final statement once the leader is killed."""
 GAP_WINDOW_S = 3.0
 """After a fault, so long the load is watched for its longest silence."""
 NOTICED = re.compile("two processes share|look for a twin")
@@ -29,6 +32,8 @@ NOTICED = re.compile("two processes share|look for a twin")
 CONNECTED = re.compile(r'"connected to ([a-z0-9-]+) ')
 TWINS_S = 40.0
 """How long two processes with one key run beside each other at most."""
+SETTLE_S = 1.5
+"""What was under way when a quorum was lost may still become final; on a busy machine the news of it takes longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +119,10 @@ def all_restarted(scene: Scene) -> Seen:
 
 def leader_killed_often(scene: Scene, times: int = 20) -> Seen:
     """The measured gap: whoever leads, killed again and again."""
-    gaps = []
+    gaps, highest = [], 0.0
     for _ in range(times):
         victim = scene.field.leader()
+        highest = max(highest, load_per_core())
         gaps.append(gap_of(scene, partial(scene.field.kill, victim)))
         scene.field.start(victim)
         scene.load.until_more(8, 15)
@@ -124,7 +130,7 @@ def leader_killed_often(scene: Scene, times: int = 20) -> Seen:
     ordered = sorted(gaps)
     p50, p95 = ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
     what = f"{times} leaders killed one after the other: p50 {p50 * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms"
-    if p95 >= 1.0:
+    if p95 >= GAP_P95_S and highest <= JUDGED_LOAD_PER_CORE:
         raise Expectation(f"{what}; all, ms: {[round(gap * 1000) for gap in gaps]}")
     return Seen(what=what, gap_s=max(gaps), gaps_s=tuple(gaps))
 
@@ -153,15 +159,16 @@ def too_many_frozen(scene: Scene) -> Seen:
     victims = scene.others(scene.field.leader())[: scene.tolerated + 1]
     for victim in victims:
         scene.field[victim].send_signal(signal.SIGSTOP)
-    begun = time.monotonic()
-    time.sleep(8.0)
-    if scene.load.since(begun + 1.5):
+    time.sleep(SETTLE_S * factor())
+    settled = time.monotonic()
+    time.sleep(6.5)
+    if scene.load.since(settled):
         raise Expectation(f"statements were acknowledged while {', '.join(victims)} stood still")
     for victim in victims:
         scene.field[victim].send_signal(signal.SIGCONT)
     back = scene.load.until_more(5, 30, to=victims)
     return Seen(
-        what=f"SIGSTOP of {' and '.join(victims)} for 8 s: nothing final; they record {back:.1f} s after SIGCONT"
+        what=f"SIGSTOP of {' and '.join(victims)}: nothing final for 6.5 s; they record {back:.1f} s after SIGCONT"
     )
 
 
@@ -190,9 +197,10 @@ def _split(scene: Scene, small: tuple[str, ...], mode: str, seconds: float) -> S
     large = scene.others(*small)
     begun = time.monotonic()
     field.wires.split(small, large, mode=mode)
-    time.sleep(seconds)
-    settled = begun + 1.5  # what was under way when the wires were cut may still become final
-    end = begun + seconds
+    time.sleep(SETTLE_S * factor())
+    settled = time.monotonic()
+    time.sleep(seconds - SETTLE_S)
+    end = time.monotonic()
     if load.since(settled, to=small):
         raise Expectation(f"{', '.join(small)} acknowledged statements without a quorum")
     goes_on = len(large) >= field.genesis.quorum
@@ -206,7 +214,7 @@ def _split(scene: Scene, small: tuple[str, ...], mode: str, seconds: float) -> S
     field.wires.heal()
     back = load.until_more(5, 30, to=small)
     how = "went on" if goes_on else "made nothing final either"
-    what = f"{len(small)} | {len(large)} ({mode}) for {seconds:.0f} s; the larger side {how}"
+    what = f"{len(small)} | {len(large)} ({mode}) for {end - begun:.0f} s; the larger side {how}"
     return Seen(what=f"{what}; the smaller one records again {back:.1f} s after healing", gap_s=gap)
 
 
@@ -264,7 +272,8 @@ def data_lost(scene: Scene) -> Seen:
     """An empty data directory: the log comes from the others, votes only once that is safe."""
     field, victim = scene.field, scene.field.members[-1]
     field.stop(victim)
-    shutil.rmtree(field[victim].config.directory / "data")
+    with scene.witness.aside():
+        shutil.rmtree(field[victim].config.directory / "data")
     mark = field.log_mark(victim)
     up = field.start(victim)
     doubts = field.logged(victim, "no voting state here", mark)
@@ -291,13 +300,14 @@ def rolled_back(scene: Scene, times: int = 3) -> Seen:
         copy = data.with_name("data-old")
         # Frozen, its files are what a power cut would leave: LMDB promises that this is a whole state.
         field[victim].send_signal(signal.SIGSTOP)
-        shutil.copytree(data, copy)
+        shutil.copytree(data, copy, ignore=shutil.ignore_patterns("lock.mdb"))
         field[victim].send_signal(signal.SIGCONT)
         time.sleep(0.4 if round_ == 0 else 3.0)  # a moment: the same views may still be open; longer: they are final
         field.kill(victim)
         witness.look(victim, field[victim].config.voting_path)
-        shutil.rmtree(data)
-        copy.rename(data)
+        with witness.aside():
+            shutil.rmtree(data)
+            copy.rename(data)
         mark = field.log_mark(victim)
         field.start(victim)
         _back_at_work(scene, victim)
@@ -341,33 +351,39 @@ def two_with_one_key(scene: Scene) -> Seen:
     scene.witness.also(victim, twin.config.voting_path)
     scene.stack.callback(twin.stop, kill=True)
     marks = {member: field.log_mark(member) for member in field.members}
+    both = {victim: field[victim], "its twin": twin}
+
+    def noticed() -> tuple[list[str], list[str]]:
+        """By which of the two, by which others."""
+        logs = {victim: field.log_since(field[victim], marks[victim]), "its twin": field.log_since(twin, 0)}
+        others = [m for m in scene.others(victim) if NOTICED.search(field.log_since(field[m], marks[m]))]
+        return [name for name, text in logs.items() if NOTICED.search(text)], others
+
     field.start(victim, wait=False)
     field.expect_end(victim)
-    begun = time.monotonic()
+    begun, deadline = time.monotonic(), Deadline(TWINS_S)
     twin.start()
     load.until_more(20, 30, to=scene.others(victim))
     # Who is dialled by its peers keeps them, and the other dials them itself after a while: only then do they meet. A
     # node that stops lets calls under way end first.
-    while time.monotonic() < begun + TWINS_S and not (_gone(field[victim]) or _gone(twin)):
+    while not deadline.is_over() and not (any(map(_gone, both.values())) and len(noticed()[0]) == 2 and noticed()[1]):
         time.sleep(0.2)
     end = time.monotonic()
     gap = load.longest_gap_s(begun, end)
-    logs = {victim: field.log_since(field[victim], marks[victim]), "its twin": field.log_since(twin, 0)}
-    ended = [name for name, node in ((victim, field[victim]), ("its twin", twin)) if node.pid() is None or _gone(node)]
-    reached = sorted(set(CONNECTED.findall(logs["its twin"])))
-    noticed = [name for name, text in logs.items() if NOTICED.search(text)]
-    told = [m for m in scene.others(victim) if NOTICED.search(field.log_since(field[m], marks[m]))]
+    ended = [name for name, node in both.items() if _gone(node)]
+    own, told = noticed()
+    reached = sorted(set(CONNECTED.findall(field.log_since(twin, 0))))
     twin.stop(kill=True)
     field.stop(victim)
     field.start(victim)
     _back_at_work(scene, victim)
-    names = [", ".join(some) for some in (reached, noticed, told, ended)]
+    names = [", ".join(some) for some in (reached, own, told, ended)]
     what = (
         f"{victim} run twice for {end - begun:.0f} s, the twin reached {names[0] or 'nobody'}; noticed by: "
         f"{names[1] or 'neither'} of the two, and by {names[2] or 'none of the others'}; ended by itself: "
         f"{names[3] or 'neither'}"
     )
-    if len(ended) != 1 or len(noticed) != 2 or not told:
+    if len(ended) != 1 or len(own) != 2 or not told:
         raise Expectation(f"one of the two should end, both and the others notice: {what}")
     return Seen(what=what, gap_s=gap, silent=frozenset({victim}))
 
@@ -386,33 +402,3 @@ def _reap(field: Field, member: str) -> bool:
 
 def _back_at_work(scene: Scene, member: str) -> None:
     scene.load.until_more(5, 75, to=(member,))
-
-
-FAULTS: dict[str, tuple[int, bool, Callable[[Scene], Seen]]] = {
-    "4-leader-killed": (4, False, leader_killed),
-    "4-follower-killed": (4, False, follower_killed),
-    "4-leader-killed-20-times": (4, False, leader_killed_often),
-    "4-leader-frozen": (4, False, leader_frozen),
-    "4-follower-frozen-long": (4, False, follower_frozen_long),
-    "4-too-many-frozen": (4, False, too_many_frozen),
-    "4-all-killed": (4, False, all_killed),
-    "4-all-restarted": (4, False, all_restarted),
-    "4-data-lost": (4, False, data_lost),
-    "4-rolled-back": (4, False, rolled_back),
-    "4-disk-full": (4, False, disk_full),
-    "4-two-with-one-key": (4, False, two_with_one_key),
-    "4-one-cut-off": (4, True, one_cut_off),
-    "4-one-stalled": (4, True, one_stalled),
-    "4-halves-cut": (4, True, halves_cut),
-    "4-halves-stalled": (4, True, halves_stalled),
-    "4-slow-wires": (4, True, slow_wires),
-    "4-flapping-wires": (4, True, flapping_wires),
-    "7-leader-killed": (7, True, leader_killed),
-    "7-f-killed": (7, True, f_killed),
-    "7-f-frozen": (7, True, f_frozen),
-    "7-f-cut-off": (7, True, f_cut_off),
-    "7-halves-cut": (7, True, halves_cut),
-    "7-all-killed": (7, True, all_killed),
-    "7-data-lost": (7, True, data_lost),
-}
-"""Name -> (nodes, with wires, fault)."""

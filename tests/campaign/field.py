@@ -10,35 +10,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
-from typing import TypeVar
 
 from cli.client import NodeClient, NodeError, NodeUnreachable
 from cli.devnet import wait_until_up
 from node.config import load_config
-from node.devnet import Devnet, DevnetNode, free_ports, init_devnet, institutions, load_devnet
+from node.devnet import Devnet, DevnetNode, init_devnet, institutions, load_devnet
+from node.ports import free_ports
 from node.rpc.answers import NodeStatus
+from tests.campaign.patience import factor, until
 from tests.campaign.proxy import CUT, PASS
 
-T = TypeVar("T")
 UP_S = 60.0
 COMPLAINT = re.compile(r'"level": ?"critical"|Traceback')
-
-
-class Expectation(Exception):
-    """Something that must hold does not. The sentence says what was seen."""
-
-
-def until(condition: Callable[[], T], what: str, within_s: float) -> T:
-    """What `condition` gives once that is true. Raises: Expectation."""
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise Expectation(f"not within {within_s:g} s: {what}")
-        time.sleep(0.02)
-    return found
 
 
 class Wires:
@@ -125,7 +111,7 @@ class Field:
         for member in members:
             self._pids[member] = self[member].start()
         if wait:
-            wait_until_up(self.devnet, [self[member] for member in members], UP_S)
+            wait_until_up(self.devnet, [self[member] for member in members], UP_S * factor())
         return time.monotonic() - begun
 
     def kill(self, *members: str) -> None:
@@ -174,12 +160,13 @@ class Field:
             return None
 
     def leader(self) -> str:
-        """Who leads now, as the first that answers sees it."""
-        for member in self.running:
-            status = self.status(member)
-            if status is not None and status.live.leader:
-                return status.live.leader
-        raise Expectation("no node says who leads")
+        """Who leads now, as the first that answers sees it. Raises: Expectation."""
+
+        def asked() -> str:
+            statuses = (self.status(member) for member in self.running)
+            return next((status.live.leader for status in statuses if status and status.live.leader), "")
+
+        return until(asked, "a node to say who leads", 10)
 
     # ---- logs --------------------------------------------------------------------------------------------------------
 
@@ -223,7 +210,9 @@ def make_twin(field: Field, member: str) -> DevnetNode:
     directory = field.devnet.directory / f"{member}-twin"
     if directory.exists():
         shutil.rmtree(directory)
-    shutil.copytree(original.directory, directory, ignore=shutil.ignore_patterns("submit.sock", "node.pid", "log"))
+    shutil.copytree(
+        original.directory, directory, ignore=shutil.ignore_patterns("submit.sock", "node.pid", "log", "lock.mdb")
+    )
     (directory / "log").mkdir()
     listen, rpc = free_ports(2)
     path = directory / "config.toml"

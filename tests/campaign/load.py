@@ -16,7 +16,8 @@ from ledger.claim import Claim, ProprietaryId, Subject
 from ledger.statement import sign_statement
 from node.keys import load_private_key, public_bytes
 from node.rpc.types import SubmissionResult, SubmissionState
-from tests.campaign.field import Field, until
+from tests.campaign.field import Field
+from tests.campaign.patience import until
 
 TRY_S = 3.0
 """How long one call may take before its statements are sent again: sending again is safe."""
@@ -100,7 +101,8 @@ class Load:
 
     # ---- a submitter's thread ----------------------------------------------------------------------------------------
 
-    def _statement(self) -> bytes:
+    def statement(self) -> bytes:
+        """A new one, of the label."""
         with self._lock:
             self._numbers += 1
             number = self._numbers
@@ -128,7 +130,7 @@ class Load:
                 self._busy.add(member)
                 if not open_statements:
                     calls += 1
-                    open_statements = [self._statement() for _ in range(1 if calls % BURST_EVERY else BURST)]
+                    open_statements = [self.statement() for _ in range(1 if calls % BURST_EVERY else BURST)]
                 open_statements = self._send(client, member, open_statements)
                 self._busy.discard(member)
                 self._stopped.wait(self._pause_s)

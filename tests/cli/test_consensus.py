@@ -111,6 +111,19 @@ STUCK = WORK | {"waiting_ms": STUCK_MS}
             "waits for 2 of 4 validators: court, platform not connected; no quorum (3 needed, 2 here)",
         ),
         (
+            STUCK | {"peers": peers(court=None, society=41, platform=None)},
+            State.STALLS,
+            (
+                "waits for 2 of 4 validators: court, platform not connected; no quorum (3 needed, 2 here); nothing "
+                "final for 2.0 s"
+            ),
+        ),
+        (
+            {"pending_payloads": 1},
+            State.MOVES,
+            "view 41, led by court; 0 statements and 1 payload waits; all 4 validators connected",
+        ),
+        (
             STUCK | {"peers": peers(court=40, society=41, platform=0)},
             State.STALLS,
             (
@@ -134,7 +147,7 @@ STUCK = WORK | {"waiting_ms": STUCK_MS}
         (
             STUCK | {"missing_payloads": 2},
             State.STALLS,
-            "waits for 2 payloads that are proposed or ordered and not held here; nothing final for 2.0 s",
+            "waits for 2 payloads proposed or ordered and not held here; nothing final for 2.0 s",
         ),
         (
             STUCK | {"finalized_view": 35, "peers": peers(court=None, society=41, platform=41)},
@@ -289,7 +302,8 @@ def test_a_stall_is_shown_with_everything_that_explains_it(stretto: Stretto, rea
         *peers(society=None),
         PeerLive(member="platform", connected=False, last_view=0),
     )
-    own = {"last_vote": "nullify", "missing_certificate": 42, "missing_block": "ab" * 32, "timeouts_in_row": 6}
+    own = {"last_vote": "nullify", "missing_certificate": 42, "missing_block": "ab" * 32, "timeouts_in_row": 6,
+           "waits_for": "the end of view 41: 2 of 3 nullify votes are here"}  # fmt: skip
     with running(reader, live(**STUCK, **own, missing_payloads=1, peers=mates)):
         ended = ask(stretto, reader)
         shown = ask(stretto, reader, "--json")
@@ -301,9 +315,10 @@ def test_a_stall_is_shown_with_everything_that_explains_it(stretto: Stretto, rea
     assert ["platform", "NO", "never", "heard", "-", "-", "0", "-", "0"] in lines
     text = ended.text
     assert "view       41, led by court, for 0.1 s" in text
-    assert "final      view 40, height 1, 1 statements" in text
-    assert "3 statements, 2 payloads; 1 payloads missing here; nothing final for 2.0 s" in text
+    assert "final      view 40, height 1, 1 statement\n" in text
+    assert "3 statements, 2 payloads; 1 payload missing here; nothing final for 2.0 s" in text
     assert "missing    certificate of view 42, block abababababababab" in text
+    assert "waits for  the end of view 41: 2 of 3 nullify votes are here" in text
     assert "6 views given up in a row" in text
     assert "delta 150 ms: a silent leader is given up after 450 ms, a view after 750 ms" in text
     assert "STALLS     waits for 2 of 4 validators: society, platform not connected; no quorum" in text
@@ -315,6 +330,15 @@ def test_a_stall_is_shown_with_everything_that_explains_it(stretto: Stretto, rea
     }  # fmt: skip
     assert [peer["lag"] for peer in document["validators"]] == [0, 13, None]
     assert document["diagnosis"] in text
+
+
+def test_who_has_voted_in_the_view_before_the_one_that_has_just_begun_does_not_lag(
+    stretto: Stretto, reader: ReaderProcess
+) -> None:
+    with running(reader, live(peers=peers(court=40, society=39, platform=40))):
+        document = ask(stretto, reader, "--json").json
+    assert document["lag"] == 0
+    assert [peer["lag"] for peer in document["validators"]] == [0, 1, 0]
 
 
 def test_where_all_is_well_it_ends_with_0(stretto: Stretto, reader: ReaderProcess) -> None:

@@ -13,8 +13,9 @@ from ledger.governance import Change
 from ledger.statement import sign_statement
 from node.ceremony import CONFIG
 from node.config import NodeConfig, load_config
-from node.devnet import Devnet, DevnetNode, free_ports
+from node.devnet import Devnet, DevnetNode
 from node.keys import KEY_NAMES, generate_private_key, load_private_key, public_bytes
+from node.ports import free_ports
 from node.rpc.types import SubmissionResult
 from node.store.voting import VotingStore
 

@@ -16,16 +16,18 @@ from node.devnet import Devnet, DevnetNode, init_devnet, load_devnet
 from node.keys import load_private_key, public_bytes
 from node.rpc.answers import NodeStatus
 from node.rpc.types import SubmissionResult
+from tests.campaign.patience import Deadline
 
 T = TypeVar("T")
 PATIENCE_S = 20.0
 
 
 def until(condition: Callable[[], T], what: str, within_s: float = PATIENCE_S) -> T:
-    """What `condition` gives once that is true. Real processes are watched here, so real time passes."""
-    deadline = time.monotonic() + within_s
+    """What `condition` gives once that is true. Real processes are watched here, so real time passes: more of it where
+    the machine has other work."""
+    deadline = Deadline(within_s)
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {within_s:.0f} s: {what}"
+        assert not deadline.is_over(), f"not within {deadline.allowed_s():.0f} s: {what}"
         time.sleep(0.02)
     return found
 

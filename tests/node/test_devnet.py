@@ -17,7 +17,6 @@ from node.devnet import (
     NodeEnded,
     NotADevnet,
     _start_time,
-    free_ports,
     init_devnet,
     institutions,
     load_devnet,
@@ -63,13 +62,6 @@ def test_folder_with_a_genesis_but_without_nodes_is_no_devnet(tmp_path: Path) ->
 
 def test_origins_of_two_devnets_differ(tmp_path: Path) -> None:
     assert len({init_devnet(tmp_path / name).origin for name in ("a", "b")}) == 2
-
-
-def test_free_ports_differ_and_no_outgoing_connection_takes_one() -> None:
-    ports = list(free_ports(50))
-    assert len(set(ports)) == 50
-    outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    assert all(module.LISTEN_PORT_MIN <= port < outgoing for port in ports)
 
 
 def test_folder_without_a_devnet_says_how_to_make_one(tmp_path: Path) -> None:

@@ -320,3 +320,16 @@ def test_reader_knows_when_the_node_was_killed(tmp_path: Path) -> None:
             os.sched_yield()
     finally:
         node.kill()
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_collector_runs_once_the_node_has_started_and_leaves_alone_what_the_start_made() -> None:
+    # In a process of its own: here the whole test run would be frozen.
+    code = (
+        "import gc; gc.disable(); import node.process; kept = len(gc.get_objects()); node.process._settle(); "
+        "print(gc.isenabled(), gc.get_freeze_count() >= kept, len(gc.get_objects()) < kept / 100)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.split() == ["True", "True", "True"]

@@ -10,8 +10,8 @@ from typing import Any
 import trio
 from nacl.signing import SigningKey
 
-from node.devnet import free_ports
 from node.network import Inbound, Network, NetworkSettings, StreamClass, peer_id_of
+from node.ports import free_ports
 
 PATIENCE_S = 10.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from node.devnet import free_ports
+from node.ports import free_ports
 from tests.node.rpc.consortium import GENESIS, private_key
 
 START_S = 30

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from node.devnet import free_ports
+from node.ports import free_ports
 from node.rosters import Rosters
 from node.rpc.metrics import CONNECTIONS_MAX, HEAD_BYTES_MAX
 from node.rpc.submit import SubmitServer
