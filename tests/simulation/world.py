@@ -106,6 +106,8 @@ class World:
         self.crashes = 0
         self.commits = 0
         self.lets_pass: Callable[[int, int, Message | Hello], bool] = lambda *_: True
+        self.removals_proposed: Callable[[Epoch], int] = lambda _: 0
+        """How many seats the committee may lose at the end of an epoch."""
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._backups: dict[int, Disk] = {}
@@ -163,13 +165,22 @@ class World:
         """It is back after a while, perhaps without its voting state."""
         self.crashes += 1
         node.crash()
-        lost = sum(not other.disk.trusted for other in self.nodes.values())
-        if self.random.random() < self.weather.rollback and lost < node.disk.term.committee.faults_max:
+        if self.random.random() < self.weather.rollback and len(self.in_doubt()) < self._doubts_max(node):
             node.disk.lose_voting_state()
         if node.number in self._backups and self.random.random() < 0.5:
             self.trace.note(self.now_ms, node.number, "is put back to an earlier state")
             node.disk = self._backups[node.number].snapshot()
         self.at(self.now_ms + self.random.randint(*self.weather.down_ms), node.start)
+
+    def in_doubt(self) -> frozenset[int]:
+        """Machines that know that they lost their votes: until they have recovered they are among the f."""
+        return frozenset(number for number, node in self.nodes.items() if not node.disk.trusted)
+
+    def _doubts_max(self, node: Machine) -> int:
+        """How many may be in doubt at once: f of the committee this node is in, and of the smallest under way."""
+        term = self.checks.top_term
+        left = len(term.seats) - self.removals_proposed(term.epoch)
+        return min(node.disk.term.committee.faults_max, (left - 1) // 3)
 
     def back_up(self, numbers: Sequence[int]) -> None:
         """Copies of these machines' disks are taken, to be put back at a crash without anybody's knowledge."""
