@@ -118,6 +118,8 @@ class Byzantine:
         self.blocks: dict[Digest, Block] = {}
         self.votes: dict[Vote, dict[int, SignedVote]] = {}
         self.certificates: dict[tuple[Epoch, VoteKind, View, Digest], Certificate] = {}
+        self._known: tuple[int, int, list[Certificate]] = (0, 0, [])
+        """What `known` found, with the epoch and the number of certificates it found it for."""
         self._proposed: set[tuple[Epoch, View]] = set()
         self._forger = Forger(self)
         world.actors[number] = self.hear
@@ -147,12 +149,16 @@ class Byzantine:
 
     def known(self) -> list[Certificate]:
         """Certificates of this epoch, by view."""
-        mine = [c for key, c in self.certificates.items() if key[0] == self.term.epoch]
-        return sorted(mine, key=lambda certificate: certificate.vote.view)
+        epoch, count = self.term.epoch, len(self.certificates)
+        if self._known[:2] != (epoch, count):
+            mine = [c for key, c in self.certificates.items() if key[0] == epoch]
+            self._known = (epoch, count, sorted(mine, key=lambda certificate: certificate.vote.view))
+        return self._known[2]
 
     @property
     def top(self) -> View:
-        return max((certificate.vote.view for certificate in self.known()), default=self.start.view)
+        known = self.known()
+        return known[-1].vote.view if known else self.start.view
 
     def may(self, probability: float) -> bool:
         return probability > 0 and self.random.random() < probability

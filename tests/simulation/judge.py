@@ -17,6 +17,7 @@ from ledger.governance import Change
 from ledger.payload import Payload
 from ledger.roster import Roster
 from ledger.statement import Statement
+from tests.simulation import consortium as founding
 
 T = TypeVar("T")
 _CHANGES = get_args(Change)
@@ -59,7 +60,7 @@ class Judge:
         parsed = self.payload(frame)
 
         def check() -> tuple[Statement, ...]:
-            found = tuple(statement.parse_statement(raw) for raw in parsed.statements)
+            found = tuple(founding.parsed(raw) for raw in parsed.statements)
             for each in found:
                 statement.check_statement(each, roster)
             return found

@@ -273,11 +273,11 @@ class Run:
         if scenario.reconnects:
             world.reconnect()
         self.clients.spread_again()
-        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members())):
+        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
             raise Violation(f"what was submitted in trouble is not on record after {HEAL_MS} ms: {self._statuses()}")
         view = world.top_view()
         self.clients.submit_new(3)
-        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members())):
+        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
             raise Violation(f"no progress within {HEAL_MS} ms after healing: {self._statuses()}")
         took = world.top_view() - view
         if took > HEAL_VIEWS_PER_VALIDATOR * scenario.size:
@@ -308,7 +308,7 @@ class Run:
         if not world.run(world.now_ms + HEAL_MS, arrived):
             raise Violation(f"a change did not take effect within {HEAL_MS} ms: {self._statuses()}")
         self.clients.submit_new(2)
-        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members())):
+        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
             raise Violation(f"no progress within {HEAL_MS} ms after a change: {self._statuses()}")
 
     def _check_caught_up(self) -> None:

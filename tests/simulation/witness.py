@@ -14,6 +14,7 @@ from consensus.events import Received
 from consensus.types import SignedVote, VerifySignature, Vote, VoteKind
 from tests.simulation.checks import Violation
 
+KINDS = tuple(VoteKind)
 EXCLUSIVE = {VoteKind.NULLIFY, VoteKind.FINALIZE}
 
 
@@ -31,11 +32,11 @@ def watch(node: int, core: Engine, event: Received, verify: VerifySignature) -> 
     if vote.epoch != state.committee.epoch or not low < vote.view <= high or signed.voter >= state.committee.size:
         return None
     certificate = state.tree.find(vote.kind, vote.view)
-    seen = [state.pool.get(vote.view, kind, signed.voter) for kind in VoteKind]
-    if (certificate is not None and certificate.vote == vote) or any(s is not None and s.vote == vote for s in seen):
+    seen = [s.vote for kind in KINDS if (s := state.pool.get(vote.view, kind, signed.voter)) is not None]
+    if vote in seen or (certificate is not None and certificate.vote == vote):
         return None
     is_own = signed.voter == state.me and not state.recovery.active and state.ballots.get(vote.view, vote.kind) != vote
-    is_evidence = any(s is not None and _contradict(s.vote, vote) for s in seen)
+    is_evidence = any(_contradict(first, vote) for first in seen) if seen else False
     if not is_own and not is_evidence:
         return None
     message = vote.signing_bytes(state.committee.consortium)
