@@ -60,6 +60,8 @@ class Appetite:
     """Builds on an older block than the rules want."""
     bogus_parent: float = 0.0
     """Builds on a block that nobody notarized."""
+    stonewall: float = 0.0
+    """Answers nobody who asks it for certificates, blocks or chains."""
     late: float = 0.0
     """Proposes when the view is all but given up."""
     forge: float = 0.0
@@ -307,6 +309,8 @@ class Byzantine:
     def _answer(self, sender: int, message: Message) -> None:
         """Half the truth, or nothing; and nothing that costs others their trust in those who asked."""
         known = self.known()
+        if self.may(self.appetite.stonewall):
+            return
         match message:
             case CertificateRequest() if known:
                 count = self.random.randint(1, min(len(known), 20))

@@ -69,6 +69,8 @@ class Checks:
         """Every vote that anybody signed in this consortium, and by which keys."""
         self._voted_in: dict[int, Epoch] = {}
         self._agreed: dict[int, Digest] = {}
+        self.top_height = 0
+        """Of the chain that anybody honest has committed."""
         self._roots: dict[int, Digest] = {}
         self.submitted: set[Digest] = set()
         """Payloads that anybody, honest or not, gave out with good form, signatures and bodies."""
@@ -142,6 +144,7 @@ class Checks:
         for block in commit.blocks:
             self._check_block(node, block, parent, disk)
             agreed = self._agreed.setdefault(block.height, block.digest)
+            self.top_height = max(self.top_height, block.height)
             if agreed != block.digest:
                 raise Violation(f"fork at height {block.height}: node {node} committed {block.digest.hex()[:8]}")
             parent = block

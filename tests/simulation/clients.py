@@ -74,7 +74,7 @@ class Clients:
 
     # ---- waiting -----------------------------------------------------------------------------------------------------
 
-    def spread_again(self) -> None:
+    def spread_again(self, *, submits: bool) -> None:
         """Good weather: payloads that wait are spread again, and clients submit again what they got no receipt for."""
         for node in self._world.nodes.values():
             for digest in node.disk.pending():
@@ -82,7 +82,8 @@ class Clients:
                 if frame != TOY and self._world.judge.payload(frame).header.epoch == node.epoch:
                     for other in self._world.nodes.values():
                         self._world.push(node.number, other, digest, frame)
-        self._world.at(self._world.now_ms + SUBMIT_AGAIN_MS, self._submit_again)
+        if submits:
+            self._world.at(self._world.now_ms + SUBMIT_AGAIN_MS, self._submit_again)
 
     def _submit_again(self) -> None:
         numbers = self._world.checks.top_term.members

@@ -174,9 +174,15 @@ class Machine:
             expected()
         self._note_trust()
         self._events += 1
-        if self._events % BOUNDS_EVERY == 0 and isinstance(self.engine, Engine):
-            check_bounds(self.number, self.engine)
+        if self._events % BOUNDS_EVERY == 0:
+            self.check_bounds()
         self._schedule()
+
+    def check_bounds(self) -> None:
+        """Of everything that its core keeps. Raises: Violation."""
+        if self.engine is not None:
+            final_above = max(self.world.checks.top_height - self.disk.head.height, 0)
+            check_bounds(self.number, self.engine, final_above)
 
     def _note_trust(self) -> None:
         """A restart must not forget doubts: not before what ended them is committed here."""

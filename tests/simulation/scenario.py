@@ -6,10 +6,9 @@ import random
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from consensus.engine import Engine
 from consensus.errors import StrettoError
 from consensus.types import Digest
-from tests.simulation.bounds import check_bounds, cramped
+from tests.simulation.bounds import cramped
 from tests.simulation.byzantine import Appetite, Byzantine, appetite_of
 from tests.simulation.checks import Violation
 from tests.simulation.clients import Clients
@@ -68,6 +67,10 @@ class Scenario:
     is_cramped: bool
     """Whether the engine's limits are a handful, so that they are reached."""
     real_signatures: bool
+    is_patient: bool
+    """Whether clients wait for what was accepted, and so submit nothing again that might wake whoever sleeps."""
+    changes_again: bool
+    """Whether members also vote on a change in good weather."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def scenario_of(seed: int) -> Scenario:
     kind = rng.choice(KINDS)
     count = 0 if kind in HONEST_KINDS else (size - 1) // 3
     is_rough = kind in ("rollback", "undetected")
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         size=size,
         kind=kind,
@@ -110,10 +113,18 @@ def scenario_of(seed: int) -> Scenario:
         changes=rng.choice((0, 0, 1, 2, 4)),
         is_cramped=rng.random() < 0.15,
         real_signatures=rng.random() < 0.03,
+        is_patient=False,
+        changes_again=False,
+    )
+    # Who loses its seat cannot order any more what it accepted: then clients must submit it elsewhere.
+    return replace(
+        scenario,
+        is_patient=not scenario.changes and rng.random() < 0.5,
+        changes_again=scenario.changes > 0 and seed % 2 == 1,
     )
 
 
-def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911 - one return for each focus
+def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911, PLR0912 - one return for each focus
     """The seed's scenario, turned to what `focus` names."""
     scenario = scenario_of(seed)
     rng = random.Random(f"focus {seed}")
@@ -122,18 +133,31 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911 - one return fo
             return scenario
         case "byzantine" | "clocks" | "payloads" | "spam":
             return _with_faulty(replace(scenario, kind="byzantine"), rng)
+        case "flood":
+            return _with_faulty(replace(scenario, kind="byzantine", is_cramped=True), rng)
         case "membership":
-            return replace(scenario, changes=4)
+            return replace(scenario, changes=4, is_patient=False)
+        case "restarts":
+            rough = replace(scenario.weather, crash=0.04, rollback=0.0, down_ms=(0, 3))
+            return replace(scenario, kind="honest", faulty=frozenset(), weather=rough, changes=4, is_patient=False)
+        case "patience" | "stonewalling":
+            calm = replace(scenario.weather, drop=0.3, crash=0.0)
+            alone = replace(scenario, weather=calm, partitions=True, reconnects=False, changes=0, is_patient=True)
+            kind = "honest" if focus == "patience" else "byzantine"
+            return _with_faulty(replace(alone, kind=kind, changes_again=False), rng)
+        case "absence":
+            alone = replace(scenario, kind="dead", changes=0, is_patient=True, changes_again=True)
+            return _with_faulty(alone, rng)
         case "replay" | "boundary":
-            return replace(_with_faulty(replace(scenario, kind="byzantine"), rng), changes=4)
+            return replace(_with_faulty(replace(scenario, kind="byzantine"), rng), changes=4, is_patient=False)
         case "rollback":
             rough = replace(scenario.weather, crash=0.02, rollback=0.7, down_ms=rng.choice(((0, 3), (1, 60))))
             return replace(scenario, kind="rollback", faulty=frozenset(), weather=rough)
         case "undetected":
-            rough = replace(scenario.weather, crash=0.02, down_ms=(0, 3), delay_ms=(5, 60))
+            rough = replace(scenario.weather, crash=0.02, rollback=0.0, down_ms=(0, 3), delay_ms=(5, 60))
             return replace(_with_faulty(replace(scenario, kind="undetected"), rng), weather=rough, is_cramped=False)
         case "n is not 3f + 1":
-            return _with_faulty(replace(scenario, kind="byzantine", size=rng.choice((5, 6, 8))), rng)
+            return _with_faulty(replace(scenario, kind="byzantine", size=rng.choice((5, 6, 8)), partitions=True), rng)
         case "cramped":
             return replace(scenario, is_cramped=True)
         case _:
@@ -141,7 +165,8 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911 - one return fo
 
 
 def _with_faulty(scenario: Scenario, rng: random.Random) -> Scenario:
-    faulty = frozenset(rng.sample(range(scenario.size), (scenario.size - 1) // 3))
+    count = 0 if scenario.kind in HONEST_KINDS else (scenario.size - 1) // 3
+    faulty = frozenset(rng.sample(range(scenario.size), count))
     return replace(scenario, faulty=faulty, weather=replace(scenario.weather, rollback=0.0))
 
 
@@ -194,8 +219,7 @@ class Run:
         self._trouble()
         heal_views = self._heal()
         for node in world.nodes.values():
-            if isinstance(node.engine, Engine):
-                check_bounds(node.number, node.engine)
+            node.check_bounds()
         return Outcome(
             height=max(node.disk.head.height for node in world.nodes.values()),
             view=world.top_view(),
@@ -272,7 +296,7 @@ class Run:
                 world.start(number)
         if scenario.reconnects:
             world.reconnect()
-        self.clients.spread_again()
+        self.clients.spread_again(submits=not scenario.is_patient)
         if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
             raise Violation(f"what was submitted in trouble is not on record after {HEAL_MS} ms: {self._statuses()}")
         view = world.top_view()
@@ -282,7 +306,7 @@ class Run:
         took = world.top_view() - view
         if took > HEAL_VIEWS_PER_VALIDATOR * scenario.size:
             raise Violation(f"progress after healing took {took} views")
-        if scenario.changes and scenario.seed % 2:
+        if scenario.changes_again:
             self._change_once_more()
         self._check_caught_up()
         self._check_removed()

@@ -176,10 +176,11 @@ class World:
         return frozenset(number for number, node in self.nodes.items() if not node.disk.trusted)
 
     def _doubts_max(self, node: Machine) -> int:
-        """How many may be in doubt at once: f of the committee this node is in, and of the smallest under way."""
+        """How many may be in doubt at once, beside liars: f of this node's committee, and of the smallest to come."""
         term = self.checks.top_term
         left = len(term.seats) - self.removals_proposed(term.epoch)
-        return min(node.disk.term.committee.faults_max, (left - 1) // 3)
+        lying = sum(number not in self.honest for number in term.seats)
+        return min(node.disk.term.committee.faults_max, (left - 1) // 3) - lying
 
     def back_up(self, numbers: Sequence[int]) -> None:
         """Copies of these machines' disks are taken, to be put back at a crash without anybody's knowledge."""
