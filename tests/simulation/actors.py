@@ -61,7 +61,8 @@ def first_caught(actor: Actor, mutant: str | None, seeds_max: int, *, guilty: bo
     for seed in range(seeds_max):
         scenario = replace(
             focused(seed, "byzantine"), weather=Weather(drop=actor.drop), partitions=False, skew_ms=0,
-            changes=actor.changes, is_cramped=False, real_signatures=False,
+            changes=actor.changes, is_cramped=False, real_signatures=False, is_patient=not actor.changes,
+            changes_again=False,
         )  # fmt: skip
         breaks = MUTANTS[mutant].breaks() if mutant is not None else nullcontext()
         with breaks:

@@ -61,7 +61,7 @@ class Appetite:
     bogus_parent: float = 0.0
     """Builds on a block that nobody notarized."""
     stonewall: float = 0.0
-    """Answers nobody who asks it for certificates, blocks or chains."""
+    """Votes as it should, so that others count on it, and answers nobody who asks it for what it voted on."""
     late: float = 0.0
     """Proposes when the view is all but given up."""
     forge: float = 0.0
@@ -123,6 +123,8 @@ class Byzantine:
         self._known: tuple[int, int, list[Certificate]] = (0, 0, [])
         """What `known` found, with the epoch and the number of certificates it found it for."""
         self._proposed: set[tuple[Epoch, View]] = set()
+        self._done: set[tuple[Epoch, View, VoteKind]] = set()
+        """Where it voted as it should."""
         self._forger = Forger(self)
         world.actors[number] = self.hear
         world.larders[number] = self._forger.serve
@@ -201,12 +203,23 @@ class Byzantine:
         votes[signed.voter] = signed
         if vote.epoch != self.term.epoch or self.index is None:
             return
-        if is_new_vote and vote.kind is VoteKind.NOTARIZE and self.may(self.appetite.double_vote):
+        if (
+            is_new_vote
+            and vote.kind is VoteKind.NOTARIZE
+            and (self._does_duty(vote) or self.may(self.appetite.double_vote))
+        ):
             self.cast(vote)
         if is_new_vote and self.may(self.appetite.nullify_and_finalize):
             self.cast(nullify(vote.epoch, vote.view))
         if len(votes) >= self.term.committee.quorum:
             self.learn(form_certificate(votes.values()))
+
+    def _does_duty(self, vote: Vote) -> bool:
+        """Whether a stonewaller votes as an honest validator would, as far as the others can tell."""
+        if not self.may(self.appetite.stonewall) or (vote.epoch, vote.view, vote.kind) in self._done:
+            return False
+        self._done.add((vote.epoch, vote.view, vote.kind))
+        return True
 
     def learn(self, certificate: Certificate) -> None:
         vote = certificate.vote
@@ -219,6 +232,12 @@ class Byzantine:
         if is_mine and vote.kind is VoteKind.NOTARIZE and self.may(self.appetite.nullify_and_finalize):
             self.cast(replace(vote, kind=VoteKind.FINALIZE))
             self.cast(nullify(vote.epoch, vote.view))
+        elif (
+            is_mine
+            and vote.kind is VoteKind.NOTARIZE
+            and self._does_duty(final := replace(vote, kind=VoteKind.FINALIZE))
+        ):
+            self.cast(final)
 
     # ---- saying ------------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ APPETITES = {
     "clocks": Appetite(backdate=0.7),
     "spam": Appetite(far_views=0.3, flood=0.3),
     "flood": Appetite(flood=0.6),
-    "stonewalling": Appetite(double_vote=1.0, split=0.7, stonewall=1.0),
+    "stonewalling": Appetite(stonewall=1.0),
     "payloads": Appetite(bad_payload=0.5, bad_statement=0.5, hidden_body=0.5, false_body=0.5),
 }
 """Of the Byzantine validators in runs of a focus; by default what the seed gives them."""

@@ -342,7 +342,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("block_time_may_go_back", "9", block_time_may_go_back, focus="clocks"),
     Mutant("block_time_may_run_ahead", "9", lambda: _early(lambda _, block: block.timestamp_ms), focus="clocks"),
     Mutant("wall_clock_only", "9", wall_clock_only),
-    Mutant("no_help", "11", lambda: patch("consensus.serving.help_along", nothing), focus="patience"),
+    Mutant("no_help", "11", lambda: patch("consensus.serving.help_along", nothing), focus="isolation"),
     Mutant("certificates_are_never_asked_for", "11", lambda: instead(Requests, "want_certificates", nothing)),
     Mutant("no_retries", "11", lambda: instead(Pacemaker, "resend_ms", nothing)),
     Mutant("no_view_timer", "12", lambda: instead(Pacemaker, "give_up_ms", nothing)),

@@ -6,6 +6,7 @@ import random
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from consensus.engine import Engine
 from consensus.errors import StrettoError
 from consensus.types import Digest
 from tests.simulation.bounds import cramped
@@ -59,6 +60,8 @@ class Scenario:
     faulty: frozenset[int]
     weather: Weather
     partitions: bool
+    isolates: bool
+    """Whether a node is cut off while it has something to order, which the others then make final and are quiet."""
     skew_ms: int
     reconnects: bool
     """Whether healing tells everybody that connections stand again; else they find out by themselves."""
@@ -108,6 +111,7 @@ def scenario_of(seed: int) -> Scenario:
             rollback=0.5 if kind == "rollback" else 0.0,
         ),
         partitions=rng.random() < 0.4,
+        isolates=False,
         skew_ms=rng.choice((0, 0, 10, PARAMETERS.precision_ms // 2)),
         reconnects=rng.random() < 0.5,
         changes=rng.choice((0, 0, 1, 2, 4)),
@@ -140,13 +144,14 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911, PLR0912 - one 
         case "restarts":
             rough = replace(scenario.weather, crash=0.04, rollback=0.0, down_ms=(0, 3))
             return replace(scenario, kind="honest", faulty=frozenset(), weather=rough, changes=4, is_patient=False)
-        case "patience" | "stonewalling":
-            calm = replace(scenario.weather, drop=0.3, crash=0.0)
-            alone = replace(scenario, weather=calm, partitions=True, reconnects=False, changes=0, is_patient=True)
-            kind = "honest" if focus == "patience" else "byzantine"
-            return _with_faulty(replace(alone, kind=kind, changes_again=False), rng)
-        case "absence":
-            alone = replace(scenario, kind="dead", changes=0, is_patient=True, changes_again=True)
+        case "isolation" | "stonewalling":
+            kind = "honest" if focus == "isolation" else "byzantine"
+            alone = replace(scenario, kind=kind, weather=Weather(delay_ms=scenario.weather.delay_ms), is_patient=True)
+            quiet = replace(alone, partitions=False, isolates=True, reconnects=False, changes=0, changes_again=False)
+            return _with_faulty(quiet, rng)
+        case "desertion":
+            calm = replace(scenario.weather, crash=0.0)
+            alone = replace(scenario, kind="deserters", weather=calm, changes=0, is_patient=True, changes_again=True)
             return _with_faulty(alone, rng)
         case "replay" | "boundary":
             return replace(_with_faulty(replace(scenario, kind="byzantine"), rng), changes=4, is_patient=False)
@@ -204,7 +209,7 @@ class Run:
         self.scenario = scenario
         committee = genesis_of(scenario.size).roster.committee()
         self.world = World(
-            committee, scenario.seed, frozenset() if scenario.kind == "undetected" else scenario.faulty,
+            committee, scenario.seed, frozenset() if scenario.kind in ("undetected", "deserters") else scenario.faulty,
             consortium=True, real_signatures=scenario.real_signatures, lying=scenario.faulty,
         )  # fmt: skip
         if recorder is not None:
@@ -212,6 +217,7 @@ class Run:
         self.clients = Clients(self.world)
         self.politics = Politics(self.world, scenario.faulty)
         self._appetite = appetite
+        self._deserted: set[int] = set()
 
     def play(self) -> Outcome:
         world = self.world
@@ -256,8 +262,10 @@ class Run:
 
     def _trouble(self) -> None:
         scenario, world, rng = self.scenario, self.world, self.world.random
+        # Clients that wait are done early: the chain is to be idle, and who is behind alone, when the weather turns.
+        last_ms = TROUBLE_MS // 3 if scenario.is_patient else TROUBLE_MS
         for _ in range(rng.randint(3, 14)):
-            world.at(rng.randint(0, TROUBLE_MS), self.clients.submit_any)
+            world.at(rng.randint(0, last_ms), self.clients.submit_any)
         for _ in range(scenario.changes):
             vote = self.politics.propose if rng.random() < 0.75 else self.politics.propose_in_vain
             world.at(rng.randint(0, TROUBLE_MS), vote)
@@ -272,6 +280,9 @@ class Run:
                 start = rng.randint(0, TROUBLE_MS)
                 world.at(start, lambda g=groups: self._partition(g))  # type: ignore[misc]
                 world.at(start + rng.randint(50, 800), lambda: self._partition(()))
+        if scenario.isolates:
+            honest = sorted(world.honest & set(world.checks.top_term.seats))
+            world.at(rng.randint(0, last_ms), lambda: self._isolate(rng.choice(honest)))
         if scenario.skew_ms:
             # A clock far off makes its owner faulty; where others are faulty already, all clocks are set back together.
             nodes = list(world.nodes.values())
@@ -281,6 +292,13 @@ class Run:
 
     def _partition(self, groups: tuple[frozenset[int], ...]) -> None:
         self.world.weather.groups = groups
+
+    def _isolate(self, number: int) -> None:
+        """Once it waits for something to be ordered: so that it has a reason to speak when it is back."""
+        if self.world.nodes[number].disk.pending():
+            self._partition((frozenset({number}), frozenset(self.world.checks.top_term.members) - {number}))
+        elif self.world.now_ms < TROUBLE_MS:
+            self.world.at(self.world.now_ms + 1, lambda: self._isolate(number))
 
     # ---- good weather ------------------------------------------------------------------------------------------------
 
@@ -315,9 +333,9 @@ class Run:
         return took
 
     def _members(self) -> list[Machine]:
-        """Nodes of those that are members in the newest epoch: they must get everything."""
+        """Nodes of those that are members in the newest epoch, and are there: they must get everything."""
         members = self.world.checks.top_term.members
-        return [node for node in self.world.nodes.values() if node.number in members]
+        return [n for n in self.world.nodes.values() if n.number in members and n.number not in self._deserted]
 
     def _change_once_more(self) -> None:
         """In good weather a change that a quorum votes for passes, and all members go on in the next epoch."""
@@ -325,6 +343,8 @@ class Run:
         epoch = world.checks.top_term.epoch
         if not self.politics.propose():
             return
+        if self.scenario.kind == "deserters":
+            self._await_desertion()
 
         def arrived() -> bool:
             return all(node.epoch > epoch for node in self._members())
@@ -334,6 +354,19 @@ class Run:
         self.clients.submit_new(2)
         if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
             raise Violation(f"no progress within {HEAL_MS} ms after a change: {self._statuses()}")
+
+    def _await_desertion(self) -> None:
+        """Whoever is to propose the boundary stops for good just then, and nothing else is going on."""
+        world = self.world
+        deciding = [n for n in world.nodes.values() if n.disk.next_roster is not None and isinstance(n.engine, Engine)]
+        for node in deciding:
+            assert isinstance(node.engine, Engine), "chosen for it"
+            leader = node.seats[node.engine.status().leader]
+            if leader in self.scenario.faulty and leader not in self._deserted:
+                self._deserted.add(leader)
+                world.stop(leader)
+        if not deciding:
+            world.at(world.now_ms + 1, self._await_desertion)
 
     def _check_caught_up(self) -> None:
         world = self.world
