@@ -164,7 +164,7 @@ class World:
         """It is back after a while, perhaps without its voting state."""
         self.crashes += 1
         node.crash()
-        if self.random.random() < self.weather.rollback and len(self.in_doubt()) < self._doubts_max(node):
+        if self.random.random() < self.weather.rollback and len(self.in_doubt()) < self.doubts_max(node):
             node.disk.lose_voting_state()
         if node.number in self._backups and self.random.random() < 0.5:
             self.trace.note(self.now_ms, node.number, "is put back to an earlier state")
@@ -175,7 +175,7 @@ class World:
         """Machines that know that they lost their votes: until they have recovered they are among the f."""
         return frozenset(number for number, node in self.nodes.items() if not node.disk.trusted)
 
-    def _doubts_max(self, node: Machine) -> int:
+    def doubts_max(self, node: Machine) -> int:
         """How many may be in doubt at once, beside liars: f of this node's committee, and of the smallest to come."""
         term = self.checks.top_term
         left = len(term.seats) - self.removals_proposed(term.epoch)
