@@ -14,6 +14,7 @@ from tests.simulation.byzantine import Appetite, Byzantine, appetite_of
 from tests.simulation.checks import Violation
 from tests.simulation.clients import Clients
 from tests.simulation.consortium import PARAMETERS, genesis_of
+from tests.simulation.forgetting import Forgetting
 from tests.simulation.machine import Machine
 from tests.simulation.politics import Politics
 from tests.simulation.recorder import Recorder
@@ -63,6 +64,8 @@ class Scenario:
     isolates: bool
     """Whether a node is cut off while it has something to order, which the others then make final and are quiet."""
     skew_ms: int
+    forgets: bool
+    """Whether a validator loses its votes when that is most dangerous (`forgetting`)."""
     reconnects: bool
     """Whether healing tells everybody that connections stand again; else they find out by themselves."""
     changes: int
@@ -112,6 +115,7 @@ def scenario_of(seed: int) -> Scenario:
         ),
         partitions=rng.random() < 0.4,
         isolates=False,
+        forgets=False,
         skew_ms=rng.choice((0, 0, 10, PARAMETERS.precision_ms // 2)),
         reconnects=rng.random() < 0.5,
         changes=rng.choice((0, 0, 1, 2, 4)),
@@ -158,6 +162,10 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911, PLR0912 - one 
         case "rollback":
             rough = replace(scenario.weather, crash=0.02, rollback=0.7, down_ms=rng.choice(((0, 3), (1, 60))))
             return replace(scenario, kind="rollback", faulty=frozenset(), weather=rough)
+        case "doubt":
+            calm = Weather(delay_ms=(1, 3))
+            alone = replace(scenario, kind="rollback", faulty=frozenset(), weather=calm, partitions=False, forgets=True)
+            return replace(alone, size=4, changes=0, changes_again=False, is_patient=False, is_cramped=False)
         case "undetected":
             rough = replace(scenario.weather, crash=0.02, rollback=0.0, down_ms=(0, 3), delay_ms=(5, 60))
             return replace(_with_faulty(replace(scenario, kind="undetected"), rng), weather=rough, is_cramped=False)
@@ -264,8 +272,9 @@ class Run:
         scenario, world, rng = self.scenario, self.world, self.world.random
         # Clients that wait are done early: the chain is to be idle, and who is behind alone, when the weather turns.
         last_ms = TROUBLE_MS // 3 if scenario.is_patient else TROUBLE_MS
-        for _ in range(rng.randint(3, 14)):
+        for _ in range(rng.randint(3, 14) if not scenario.forgets else 60):
             world.at(rng.randint(0, last_ms), self.clients.submit_any)
+        forgetting = Forgetting(world, rng) if scenario.forgets else None
         for _ in range(scenario.changes):
             vote = self.politics.propose if rng.random() < 0.75 else self.politics.propose_in_vain
             world.at(rng.randint(0, TROUBLE_MS), vote)
@@ -289,6 +298,8 @@ class Run:
             chosen = [rng.choice(nodes)] if scenario.kind in HONEST_KINDS else nodes
             world.at(rng.randint(0, TROUBLE_MS), lambda: _set_back(chosen))
         world.run(TROUBLE_MS)
+        if forgetting is not None:
+            forgetting.end()
 
     def _partition(self, groups: tuple[frozenset[int], ...]) -> None:
         self.world.weather.groups = groups
