@@ -17,6 +17,8 @@ from tests.simulation.world import World
 LAG_VIEWS = 5
 """How far behind its votes the victim's chain must be."""
 DOWN_MS = 2
+ASKING_MS = 10
+"""How long, where there is no laggard, nothing but the victim's question and the answers gets through."""
 BIASED_MS = 60
 """How long, after the loss, the laggard alone gives answers."""
 
@@ -35,24 +37,28 @@ class Forgetting:
         self._world.lets_pass = lambda *_: True
 
     def _lets_pass(self, sender: int, to: int, message: Message | Hello) -> bool:
-        if self._lost_ms is not None and self._world.now_ms > self._lost_ms + DOWN_MS + BIASED_MS:
+        after_ms = None if self._lost_ms is None else self._world.now_ms - self._lost_ms - DOWN_MS
+        if after_ms is not None and after_ms > BIASED_MS:
             return True
         if self._has_laggard and to == self._laggard:
             return isinstance(message, ViewRequest)
-        if self._lost_ms is not None:
-            is_early = to == self._victim and sender != self._laggard and isinstance(message, ViewReply)
-            return not (self._has_laggard and is_early)
+        if after_ms is not None:
+            return self._lets_answer(sender, to, message, after_ms)
         if sender == self._victim and isinstance(message, Proposal) and self._is_worst(message):
             self._lost_ms = self._world.now_ms
             self._world.at(self._lost_ms, self._forget)
             return False
-        if to == self._victim:
-            return not _tells_what_is_final(message)
-        return not self._gives_away(message)
+        return not (_tells_what_is_final(message) if to == self._victim else self._gives_away(message))
+
+    def _lets_answer(self, sender: int, to: int, message: Message | Hello, after_ms: int) -> bool:
+        """The victim asks: the laggard answers first; or all do, before they have heard more than they had."""
+        if self._has_laggard:
+            return to != self._victim or sender == self._laggard or not isinstance(message, ViewReply)
+        return after_ms > ASKING_MS or isinstance(message, ViewRequest | ViewReply)
 
     def _is_worst(self, proposal: Proposal) -> bool:
-        nodes, view = self._world.nodes, proposal.block.view
-        return nodes[self._victim].disk.head.view + LAG_VIEWS <= view
+        lags = self._world.nodes[self._victim].disk.head.view + LAG_VIEWS <= proposal.block.view
+        return lags and (self._has_laggard or proposal.block.parent_view == proposal.block.view - 1)
 
     def _gives_away(self, message: Message | Hello) -> bool:
         """Votes that would let others than the victim see notarized what it builds on."""
