@@ -52,20 +52,20 @@ def test_a_broken_node_is_caught(name: str) -> None:
 
 def test_a_run_that_fails_for_unbroken_nodes_catches_no_mutant(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a fault of the simulation, or of the nodes, would pass for a rule that is tested."""
-    good = grade("consortium_not_signed", seeds_max=1)
+    good = grade("finalize_after_nullify", seeds_max=1)
     assert (good.seed, good.false, good.is_good) == (0, (), True)
 
     def fails(*_: object, **__: object) -> None:
         raise SimulationFailure(0, "whatever the nodes do", [])
 
     monkeypatch.setattr(mutants, "run_scenario", fails)
-    bad = grade("consortium_not_signed", seeds_max=2)
+    bad = grade("finalize_after_nullify", seeds_max=2)
     assert (bad.seed, bad.false, bad.is_good) == (None, (0, 1), False)
     assert "UNBROKEN NODES FAIL TOO at 0, 1" in str(bad)
 
 
 def test_a_mutant_that_survives_or_is_caught_against_its_argument_is_not_good() -> None:
-    assert not Verdict("consortium_not_signed", None, 200, "").is_good
+    assert not Verdict("finalize_after_nullify", None, 200, "").is_good
     assert Verdict("nullify_after_finalize", None, 200, "").is_good
     assert not Verdict("nullify_after_finalize", 3, 4, "a fork").is_good
 
