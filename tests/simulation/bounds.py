@@ -51,6 +51,7 @@ def sizes(core: Engine, final_above: int) -> dict[str, tuple[int, int]]:
     return {
         "votes per view": (max((len(votes) for votes in own.pool._votes.values()), default=0), 3 * n),
         "views with votes": (len(own.pool._votes), views),
+        "final views with votes": (sum(view <= own.finalized_view for view in own.pool._votes), 0),
         "views ahead with votes": (max(own.pool._votes, default=own.view) - own.view, state.VIEWS_AHEAD_MAX),
         # A certificate of the tree is one a quorum signed, so all views up to the highest have been entered.
         "notarizations": (len(own.tree.notarizations), open_views),

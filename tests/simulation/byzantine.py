@@ -271,7 +271,8 @@ class Byzantine:
     def _lead(self) -> None:
         """Propose in the views it leads: several blocks, on the right parent or on another, now or late."""
         term = self.term
-        for view in (View(self.top + 1), View(self.top + 2)):
+        # One that commits no crime waits for its turn.
+        for view in (View(self.top + 1), View(self.top + 2))[: 1 if self.appetite == Appetite() else 2]:
             if term.committee.leader(view) == self.index and (term.epoch, view) not in self._proposed:
                 self._proposed.add((term.epoch, view))
                 delay_ms = self.random.randint(LATE_MS // 2, LATE_MS) if self.may(self.appetite.late) else 0
