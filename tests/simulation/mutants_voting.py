@@ -280,6 +280,17 @@ def unasked_blocks_are_kept() -> AbstractContextManager[object]:
     return instead(sync, "on_block", on_block)
 
 
+def pursuits_without_end() -> AbstractContextManager[object]:
+    """However many blocks are sought already."""
+
+    def want_block(
+        self: Requests, digest: Digest, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int
+    ) -> None:
+        self.blocks.setdefault(digest, requests.Pursuit(view, holders, due_ms)).hurry(due_ms)
+
+    return instead(Requests, "want_block", want_block)
+
+
 def any_order_of_hashes() -> AbstractContextManager[object]:
     """Payloads are proposed in the order of a set of digests, which differs from process to process."""
 
@@ -355,7 +366,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("far_votes_are_kept", "15", lambda: instead(engine, "VIEWS_AHEAD_MAX", FAR), focus="spam"),
     Mutant("votes_are_never_forgotten", "15", lambda: instead(VotePool, "prune", nothing)),
     Mutant("unasked_blocks_are_kept", "15", unasked_blocks_are_kept, focus="flood"),
-    Mutant("pursuits_without_end", "15", lambda: everywhere("BLOCK_PURSUITS_MAX", FAR, requests), focus="cramped"),
+    Mutant("pursuits_without_end", "15", pursuits_without_end, focus="cramped"),
     Mutant("final_blocks_are_kept", "15", lambda: instead(Tree, "advance", _advance_and_keep)),
     Mutant("any_order_of_hashes", "16", any_order_of_hashes, focus="two processes"),
     Mutant("vote_without_payloads", "rule 3", lambda: instead(Payloads, "missing", lambda *_: ())),
