@@ -46,7 +46,7 @@ from consensus.state import VIEWS_AHEAD_MAX, VIEWS_BEHIND_MAX, State
 from consensus.tree import Tree
 from consensus.types import Certificate, Committee, SignedVote, ValidatorIndex, VerifySignature, View, VoteKind
 from consensus.votes import VotePool
-from consensus.voting import check_header, give_up, give_up_ms, notarize, proposal_of, propose
+from consensus.voting import check_header, give_up, notarize, proposal_of, propose
 
 
 class Engine:
@@ -148,7 +148,7 @@ class Engine:
                 return self._tick(event)
             case Received():
                 try:
-                    self._receive(event.sender, event.message)
+                    return self._receive(event.sender, event.message)
                 except ConflictingCertificates as error:
                     self._state.out.put(Alarm(error=error))
                 except PeerError as error:
@@ -188,17 +188,18 @@ class Engine:
         state.recovery.settle(state.finalized_view)
         state.pacemaker.set_active(self._is_active(), state.now_ms)
         retry_notarize_ms = notarize(state)
-        give_up(state)
+        delta_ms = state.delta_ms
+        give_up_ms = give_up(state, delta_ms)
         retry_propose_ms = propose(state)
-        self._resend()
+        resend_ms = self._resend(delta_ms)
         sync.check_behind(state)
         sync.poll(state)
         heartbeat_ms = state.pacemaker.heartbeat_ms
         candidates = (
-            retry_notarize_ms, retry_propose_ms, give_up_ms(state), state.pacemaker.resend_ms(state.delta_ms),
-            state.requests.due_ms(), heartbeat_ms if heartbeat_ms > state.now_ms else None,
+            retry_notarize_ms, retry_propose_ms, give_up_ms, resend_ms, state.requests.due_ms(),
+            heartbeat_ms if heartbeat_ms > state.now_ms else None,
         )  # fmt: skip
-        self.deadline_ms = min((at for at in candidates if at is not None), default=None)
+        self.deadline_ms = min([at for at in candidates if at is not None], default=None)
 
     def _is_active(self) -> bool:
         """Whether something is at stake (design D4): else no timer runs, and an idle chain is quiet."""
@@ -242,12 +243,15 @@ class Engine:
         said = (proposal_of(state, signed) or signed for signed in votes)
         return (*((entry,) if entry is not None else ()), *said)
 
-    def _resend(self) -> None:
+    def _resend(self, delta_ms: int) -> int | None:
+        """Returns when to do it next (monotonic ms), None while no timer runs."""
         state = self._state
-        due_ms = state.pacemaker.resend_ms(state.delta_ms)
-        if due_ms is not None and state.now_ms >= due_ms:
-            state.pacemaker.resent(state.now_ms)
-            state.out.put(*(Broadcast(message=message) for message in self._own_messages()))
+        due_ms = state.pacemaker.resend_ms(delta_ms)
+        if due_ms is None or state.now_ms < due_ms:
+            return due_ms
+        state.pacemaker.resent(state.now_ms)
+        state.out.put(*(Broadcast(message=message) for message in self._own_messages()))
+        return state.pacemaker.resend_ms(delta_ms)
 
     def _connected(self, peer: ValidatorIndex) -> None:
         state = self._state
@@ -259,21 +263,23 @@ class Engine:
 
     # ---- messages ----------------------------------------------------------------------------------------------------
 
-    def _receive(self, sender: ValidatorIndex, message: Message) -> None:  # noqa: PLR0912 - one arm per message
-        """Raises: PeerError for what no correct peer sends."""
+    def _receive(self, sender: ValidatorIndex, message: Message) -> bool:  # noqa: PLR0911, PLR0912 - one arm per message
+        """Whether anything may follow from it, beside an answer. Raises: PeerError for what no correct peer sends."""
         state = self._state
         if not 0 <= sender < state.committee.size:
             raise UnknownValidator(sender, state.committee.size)
         match message:
             case SignedVote():
-                self._on_vote(sender, message)
+                return self._on_vote(sender, message)
             case Proposal():
                 self._on_proposal(sender, message)
             case Certificate():
-                if not accept(state, message):
+                is_news = accept(state, message)
+                if not is_news:
                     serving.notice_old_certificate(state, sender, message)
+                return is_news
             case Certificates():
-                sync.on_certificates(state, message)
+                return sync.on_certificates(state, message)
             case BlockReply():
                 sync.on_block(state, message)
             case Chain():
@@ -282,16 +288,22 @@ class Engine:
                 sync.on_view_reply(state, sender, message)
             case CertificateRequest():
                 serving.on_certificate_request(state, sender, message)
+                return False
             case BlockRequest():
                 serving.on_block_request(state, sender, message)
+                return False
             case ChainRequest():
                 serving.on_chain_request(state, sender, message)
+                return False
             case ViewRequest():
                 serving.on_view_request(state, sender, message)
+                return False
             case _:
                 assert_never(message)
+        return True
 
-    def _on_vote(self, sender: ValidatorIndex, signed: SignedVote) -> None:
+    def _on_vote(self, sender: ValidatorIndex, signed: SignedVote) -> bool:
+        """Whether it is news of any kind."""
         state, vote = self._state, signed.vote
         if vote.epoch != state.committee.epoch:
             raise WrongEpoch("vote", state.committee.epoch, vote.epoch)
@@ -302,17 +314,17 @@ class Engine:
         certificate = state.tree.find(vote.kind, vote.view)
         is_known = (first is not None and first.vote == vote) or (certificate is not None and certificate.vote == vote)
         if vote.view <= max(state.finalized_view, state.view - VIEWS_BEHIND_MAX) or is_known:
-            if sender == signed.voter:  # the transport proves who speaks: no signature needs checking for that
-                state.pacemaker.hear(sender, min(vote.view, state.view), vote.kind)
-            return
+            # The transport proves who speaks: no signature needs checking for that.
+            return sender == signed.voter and state.pacemaker.hear(sender, min(vote.view, state.view), vote.kind)
         if vote.view > state.view + VIEWS_AHEAD_MAX:
             if vote.view > state.pacemaker.heard[signed.voter]:
                 state.pool.check(signed)
                 state.pacemaker.hear(signed.voter, vote.view, vote.kind)
-            return
+            return True
         state.pool.check(signed)
         state.check_own(signed)
         self._count(signed)
+        return True
 
     def _on_proposal(self, sender: ValidatorIndex, proposal: Proposal) -> None:
         state, block = self._state, proposal.block

@@ -30,6 +30,7 @@ class Pacemaker:
         self._since = since
         self._committee = committee
         self._parameters = committee.parameters
+        self._longest_ms = self._parameters.delta_ms * max(1, self._parameters.delta_factor_max)
         self.entered_ms = 0
         self.started_ms: int | None = None
         self._forgiven = False
@@ -54,7 +55,9 @@ class Pacemaker:
         A function of (view - last finalized view) alone, so all validators agree (research section 2, rule 11); the cap
         keeps an outage from growing timers for hours (section 8).
         """
-        doublings = max(0, view - finalized_view - 1) // BACKOFF_VIEWS
+        doublings = (view - finalized_view - 1) // BACKOFF_VIEWS
+        if doublings <= 0:
+            return self._parameters.delta_ms
         factor = min(self._parameters.delta_factor_max, 1 << min(doublings, 62))
         return self._parameters.delta_ms * max(1, factor)
 
@@ -106,8 +109,7 @@ class Pacemaker:
     def resend_ms(self, delta_ms: int) -> int | None:
         if self.started_ms is None:
             return None
-        longest_ms = self._parameters.delta_ms * max(1, self._parameters.delta_factor_max)
-        return self._resent_ms + RESEND_DELTAS * min(longest_ms, delta_ms << min(self._resends, 62))
+        return self._resent_ms + RESEND_DELTAS * min(self._longest_ms, delta_ms << min(self._resends, 62))
 
     def resent(self, now_ms: int) -> None:
         self._resends += 1
@@ -123,12 +125,15 @@ class Pacemaker:
         else:
             self.timeouts_in_row = 0
 
-    def hear(self, voter: ValidatorIndex, view: View, kind: VoteKind | None = None) -> None:
+    def hear(self, voter: ValidatorIndex, view: View, kind: VoteKind | None = None) -> bool:
+        """Whether it was not known to have come so far."""
         if kind is not None and view >= self.heard[voter]:
             self.last_votes[voter] = kind
-        if view > self.heard[voter]:
-            self.heard[voter] = view
-            self._heard_top = max(self._heard_top, view)
+        if view <= self.heard[voter]:
+            return False
+        self.heard[voter] = view
+        self._heard_top = max(self._heard_top, view)
+        return True
 
     def is_silent(self, leader: ValidatorIndex, view: View) -> bool:
         """Whether `leader` showed nothing for n views while a quorum did: waiting for it would only cost time.

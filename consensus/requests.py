@@ -78,4 +78,4 @@ class Requests:
     def due_ms(self) -> int | None:
         """When the next of them is to be asked for."""
         pursuits = [*self.blocks.values(), *self.payloads.values(), self.certificates, self.chain, self.views]
-        return min((p.due_ms for p in pursuits if p is not None), default=None)
+        return min([p.due_ms for p in pursuits if p is not None], default=None)

@@ -117,6 +117,8 @@ class State:
     view: View
     settled_view: View
     """View of the last block whose payloads were taken off the queue."""
+    leader: ValidatorIndex = field(init=False)
+    """Of the view."""
     requests: Requests = field(default_factory=Requests)
     ballots: Ballots = field(default_factory=Ballots)
     payloads: Payloads = field(default_factory=Payloads)
@@ -138,13 +140,12 @@ class State:
     undecided_view: View | None = None
     """Lowest view whose block must be final before the current view's proposal can be judged."""
 
+    def __post_init__(self) -> None:
+        self.leader = self.committee.leader(self.view)
+
     @property
     def others(self) -> tuple[ValidatorIndex, ...]:
         return tuple(ValidatorIndex(i) for i in range(self.committee.size) if i != self.me)
-
-    @property
-    def leader(self) -> ValidatorIndex:
-        return self.committee.leader(self.view)
 
     @property
     def finalized_view(self) -> View:
@@ -177,6 +178,7 @@ class State:
         if view > self.view:
             self.pacemaker.enter(self.view, self.now_ms)
             self.view = view
+            self.leader = self.committee.leader(view)
             self.pool.prune(View(view - VIEWS_BEHIND_MAX))
             self.equivocated = {v for v in self.equivocated if v > view - VIEWS_BEHIND_MAX}
             self.accused = {(v, i) for v, i in self.accused if v > view - VIEWS_BEHIND_MAX}

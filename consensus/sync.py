@@ -31,8 +31,8 @@ def check_behind(state: State) -> None:
 
     f + 1 votes of later views prove that an honest validator got there; they make us ask, never move (rule 10).
     """
-    ahead = state.without_me(state.pacemaker.ahead(state.view))
-    if len(ahead) > state.committee.faults_max:
+    ahead = state.pacemaker.ahead(state.view)
+    if len(ahead) > state.committee.faults_max and len(ahead := state.without_me(ahead)) > state.committee.faults_max:
         far = len(state.pacemaker.ahead(View(state.view + 1))) > state.committee.faults_max
         delay = 0 if far else state.committee.parameters.delta_ms // AHEAD_DIVISOR
         state.requests.want_certificates(state.view, state.ask_order(ahead), state.now_ms + delay)
@@ -42,11 +42,17 @@ def check_behind(state: State) -> None:
 
 def poll(state: State) -> None:
     """Ask for whatever is due, and drop what came or no longer matters."""
-    _poll_certificates(state)
-    _poll_blocks(state)
-    _poll_chain(state)
-    _poll_payloads(state)
-    _poll_views(state)
+    requests = state.requests
+    if requests.certificates is not None:
+        _poll_certificates(state, requests.certificates)
+    if requests.blocks:
+        _poll_blocks(state)
+    if requests.chain is not None:
+        _poll_chain(state, requests.chain)
+    if requests.payloads:
+        _poll_payloads(state)
+    if requests.views is not None or state.recovery.active:
+        _poll_views(state)
 
 
 def _is_due(state: State, pursuit: Pursuit) -> bool:
@@ -58,10 +64,7 @@ def _asked(state: State, pursuit: Pursuit) -> None:
     pursuit.due_ms = state.now_ms + PURSUIT_DELTAS * state.committee.parameters.delta_ms
 
 
-def _poll_certificates(state: State) -> None:
-    pursuit = state.requests.certificates
-    if pursuit is None:
-        return
+def _poll_certificates(state: State, pursuit: Pursuit) -> None:
     ahead = state.without_me(state.pacemaker.ahead(state.view))
     gap = state.tree.uncovered_view(state.view)
     wanted = state.proposal_gap()
@@ -85,10 +88,7 @@ def _poll_blocks(state: State) -> None:
             _asked(state, pursuit)
 
 
-def _poll_chain(state: State) -> None:
-    pursuit = state.requests.chain
-    if pursuit is None:
-        return
+def _poll_chain(state: State, pursuit: Pursuit) -> None:
     if state.missing_final is None:
         state.requests.chain = None
     elif _is_due(state, pursuit):
@@ -137,15 +137,19 @@ def _poll_views(state: State) -> None:
 # ---- answers ---------------------------------------------------------------------------------------------------------
 
 
-def on_certificates(state: State, message: Certificates) -> None:
-    """Take up one after another; the first bad one ends it, so that a bad answer costs one failed check."""
+def on_certificates(state: State, message: Certificates) -> bool:
+    """Take up one after another; the first bad one ends it, so that a bad answer costs one failed check.
+
+    Returns whether anything may follow.
+    """
     if len(message.certificates) > CERTIFICATES_MAX:
         raise MalformedMessage("certificates", "count", f"at most {CERTIFICATES_MAX}, got {len(message.certificates)}")
-    for certificate in message.certificates:
-        accept(state, certificate)
+    news = [accept(state, certificate) for certificate in message.certificates]
     if state.requests.certificates is not None:
         # There may be more than fits one answer: what still lacks is asked for at once, of the same.
         state.requests.certificates.due_ms = min(state.requests.certificates.due_ms, state.now_ms)
+        return True
+    return any(news)
 
 
 def on_block(state: State, message: BlockReply) -> None:

@@ -25,11 +25,13 @@ class Tree:
     """Blocks by digest, and the best certificates of each view above the last finalized one.
 
     head: last committed block. finalized: highest finalization known, whose block may still lack payloads.
+    finalized_view: its view; of the block the epoch starts from, while there is none.
     """
 
     def __init__(self, head: Block, finalization: Certificate | None) -> None:
         self.head = head
         self.finalized = finalization
+        self.finalized_view = finalization.vote.view if finalization is not None else head.view
         self.blocks: dict[Digest, Block] = {head.digest: head}
         self.seen_ms: dict[Digest, int] = {}
         """When each block came here, by the monotonic clock: what the block interval counts from."""
@@ -37,11 +39,6 @@ class Tree:
         self.nullifications: dict[View, Certificate] = {}
         self.finalizations: dict[View, Certificate] = {}
         self._uncovered: tuple[View, View | None] | None = None
-
-    @property
-    def finalized_view(self) -> View:
-        """View of the highest finalization; of the block the epoch starts from, while there is none."""
-        return self.finalized.vote.view if self.finalized is not None else self.head.view
 
     @property
     def is_full(self) -> bool:
@@ -89,7 +86,7 @@ class Tree:
                 if len(self.finalizations) > FINALIZATIONS_PENDING_MAX:
                     del self.finalizations[sorted(self.finalizations)[-2]]
                 if view > self.finalized_view:
-                    self.finalized = certificate
+                    self.finalized, self.finalized_view = certificate, view
                     for certificates in (self.notarizations, self.nullifications):
                         for old in [v for v in certificates if v <= view]:
                             del certificates[old]

@@ -19,6 +19,9 @@ def contradict(first: Vote, second: Vote) -> bool:
     return first.kind is second.kind or {first.kind, second.kind} == {VoteKind.NULLIFY, VoteKind.FINALIZE}
 
 
+_KINDS = tuple(VoteKind)
+
+
 class VotePool:
     """Verified votes of the views above the last finalized one: the first of each validator, view and kind.
 
@@ -62,8 +65,11 @@ class VotePool:
             return first if first.vote != vote else None
         votes[vote.kind, voter] = signed
         self._counts.setdefault(vote.view, Counter())[vote] += 1
-        others = (votes.get((kind, voter)) for kind in VoteKind)
-        return next((other for other in others if other is not None and contradict(other.vote, vote)), None)
+        for kind in _KINDS:
+            other = votes.get((kind, voter))
+            if other is not None and other is not signed and contradict(other.vote, vote):
+                return other
+        return None
 
     def count(self, vote: Vote) -> int:
         """How many distinct validators cast exactly this vote."""

@@ -277,7 +277,7 @@ def finalize(state: State, view: View) -> None:
 # ---- rule 4: nullify -------------------------------------------------------------------------------------------------
 
 
-def give_up_ms(state: State) -> int | None:
+def _give_up_ms(state: State, delta_ms: int) -> int | None:
     """When this validator nullifies its view, None if it will not."""
     view = state.view
     if state.recovery.active or state.ballots.reason_against(VoteKind.NULLIFY, view):
@@ -286,11 +286,17 @@ def give_up_ms(state: State) -> int | None:
         return None
     proposed = candidate(state) is not None
     silent = not proposed and state.leader != state.me and state.pacemaker.is_silent(state.leader, view)
-    return state.pacemaker.give_up_ms(state.delta_ms, proposed=proposed, silent=silent)
+    return state.pacemaker.give_up_ms(delta_ms, proposed=proposed, silent=silent)
 
 
-def give_up(state: State) -> None:
-    """Source: step 1, if the timer T_h fires without a notarized block seen, vote for the dummy block."""
-    due_ms = give_up_ms(state)
-    if due_ms is not None and state.now_ms >= due_ms:
-        cast(state, nullify(state.committee.epoch, state.view))
+def give_up(state: State, delta_ms: int) -> int | None:
+    """Nullify the view once its timer runs out. Returns when it will (monotonic ms), None if it will not, or did now.
+
+    delta_ms: of the view. Source: step 1, if the timer T_h fires without a notarized block seen, vote for the dummy
+    block.
+    """
+    due_ms = _give_up_ms(state, delta_ms)
+    if due_ms is None or state.now_ms < due_ms:
+        return due_ms
+    cast(state, nullify(state.committee.epoch, state.view))
+    return None

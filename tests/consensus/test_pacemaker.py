@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.pacemaker import Pacemaker
-from consensus.types import ValidatorIndex, View
+from consensus.types import ValidatorIndex, View, VoteKind
 from tests.consensus.toys import committee_of
 
 COMMITTEE = committee_of(4, delta_ms=150, delta_factor_max=8)
@@ -78,3 +78,13 @@ def test_a_stalled_process_gets_its_time_back_once_a_view() -> None:
     assert pacemaker.give_up_ms(150, proposed=False, silent=False) == 450 + 200 + 50
     pacemaker.forgive_stall(200, 900)
     assert pacemaker.give_up_ms(150, proposed=False, silent=False) == 700
+
+
+def test_a_vote_is_news_where_it_shows_its_validator_further_on() -> None:
+    pacemaker = Pacemaker(COMMITTEE)
+    assert pacemaker.hear(ValidatorIndex(1), View(5), VoteKind.NOTARIZE)
+    assert not pacemaker.hear(ValidatorIndex(1), View(5), VoteKind.NULLIFY)
+    assert not pacemaker.hear(ValidatorIndex(1), View(4))
+    assert pacemaker.last_votes[1] is VoteKind.NULLIFY
+    assert pacemaker.hear(ValidatorIndex(1), View(6))
+    assert pacemaker.ahead(View(5)) == (1,)

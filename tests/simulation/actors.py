@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from tests.simulation.byzantine import Appetite
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.run import spare_collector
 from tests.simulation.scenario import SimulationFailure, focused, run_scenario
 from tests.simulation.world import Weather
 
@@ -28,6 +29,8 @@ class Actor:
     changes: int = 0
     drop: float = 0.0
     """Probability that a message is lost, where the actor needs views that fail."""
+    isolates: bool = False
+    """Whether a node is cut off, and then has to ask."""
 
 
 ACTORS: dict[str, Actor] = {
@@ -43,6 +46,7 @@ ACTORS: dict[str, Actor] = {
     "forger: strangers sign": Actor(Appetite(forge=0.3), "strangers_sign"),
     "forger: another consortium": Actor(Appetite(forge=0.3), "consortium_not_signed"),
     "replayer of earlier epochs": Actor(Appetite(replay=0.3), "any_epoch_counts", changes=3),
+    "stonewaller": Actor(Appetite(stonewall=1.0), "ask_one_holder_only", isolates=True),
     "late proposer": Actor(Appetite(late=1.0), "notarize_after_nullify"),
     "future-view spammer": Actor(Appetite(far_views=0.5), "far_votes_are_kept"),
     "flooder": Actor(Appetite(flood=0.5), "unasked_blocks_are_kept"),
@@ -61,7 +65,8 @@ def first_caught(actor: Actor, mutant: str | None, seeds_max: int, *, guilty: bo
     for seed in range(seeds_max):
         scenario = replace(
             focused(seed, "byzantine"), weather=Weather(drop=actor.drop), partitions=False, skew_ms=0,
-            changes=actor.changes, is_cramped=False, real_signatures=False,
+            changes=actor.changes, is_cramped=False, real_signatures=False, is_patient=not actor.changes,
+            changes_again=False, isolates=actor.isolates,
         )  # fmt: skip
         breaks = MUTANTS[mutant].breaks() if mutant is not None else nullcontext()
         with breaks:
@@ -74,6 +79,7 @@ def first_caught(actor: Actor, mutant: str | None, seeds_max: int, *, guilty: bo
 
 def weigh(name: str) -> tuple[str, int | None, bool]:
     """(actor, first seed at which it betrays its mutant, whether an innocent one does so up to there)."""
+    spare_collector()
     actor = ACTORS[name]
     seed = first_caught(actor, actor.mutant, SEEDS_MAX)
     innocent = first_caught(actor, actor.mutant, SEEDS_MAX if seed is None else seed + 1, guilty=False)

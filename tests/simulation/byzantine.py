@@ -60,6 +60,8 @@ class Appetite:
     """Builds on an older block than the rules want."""
     bogus_parent: float = 0.0
     """Builds on a block that nobody notarized."""
+    stonewall: float = 0.0
+    """Votes as it should, so that others count on it, and answers nobody who asks it for what it voted on."""
     late: float = 0.0
     """Proposes when the view is all but given up."""
     forge: float = 0.0
@@ -118,7 +120,11 @@ class Byzantine:
         self.blocks: dict[Digest, Block] = {}
         self.votes: dict[Vote, dict[int, SignedVote]] = {}
         self.certificates: dict[tuple[Epoch, VoteKind, View, Digest], Certificate] = {}
+        self._known: tuple[int, int, list[Certificate]] = (0, 0, [])
+        """What `known` found, with the epoch and the number of certificates it found it for."""
         self._proposed: set[tuple[Epoch, View]] = set()
+        self._done: set[tuple[Epoch, View, VoteKind]] = set()
+        """Where it voted as it should."""
         self._forger = Forger(self)
         world.actors[number] = self.hear
         world.larders[number] = self._forger.serve
@@ -147,12 +153,16 @@ class Byzantine:
 
     def known(self) -> list[Certificate]:
         """Certificates of this epoch, by view."""
-        mine = [c for key, c in self.certificates.items() if key[0] == self.term.epoch]
-        return sorted(mine, key=lambda certificate: certificate.vote.view)
+        epoch, count = self.term.epoch, len(self.certificates)
+        if self._known[:2] != (epoch, count):
+            mine = [c for key, c in self.certificates.items() if key[0] == epoch]
+            self._known = (epoch, count, sorted(mine, key=lambda certificate: certificate.vote.view))
+        return self._known[2]
 
     @property
     def top(self) -> View:
-        return max((certificate.vote.view for certificate in self.known()), default=self.start.view)
+        known = self.known()
+        return known[-1].vote.view if known else self.start.view
 
     def may(self, probability: float) -> bool:
         return probability > 0 and self.random.random() < probability
@@ -193,12 +203,23 @@ class Byzantine:
         votes[signed.voter] = signed
         if vote.epoch != self.term.epoch or self.index is None:
             return
-        if is_new_vote and vote.kind is VoteKind.NOTARIZE and self.may(self.appetite.double_vote):
+        if (
+            is_new_vote
+            and vote.kind is VoteKind.NOTARIZE
+            and (self._does_duty(vote) or self.may(self.appetite.double_vote))
+        ):
             self.cast(vote)
         if is_new_vote and self.may(self.appetite.nullify_and_finalize):
             self.cast(nullify(vote.epoch, vote.view))
         if len(votes) >= self.term.committee.quorum:
             self.learn(form_certificate(votes.values()))
+
+    def _does_duty(self, vote: Vote) -> bool:
+        """Whether a stonewaller votes as an honest validator would, as far as the others can tell."""
+        if not self.may(self.appetite.stonewall) or (vote.epoch, vote.view, vote.kind) in self._done:
+            return False
+        self._done.add((vote.epoch, vote.view, vote.kind))
+        return True
 
     def learn(self, certificate: Certificate) -> None:
         vote = certificate.vote
@@ -211,6 +232,12 @@ class Byzantine:
         if is_mine and vote.kind is VoteKind.NOTARIZE and self.may(self.appetite.nullify_and_finalize):
             self.cast(replace(vote, kind=VoteKind.FINALIZE))
             self.cast(nullify(vote.epoch, vote.view))
+        elif (
+            is_mine
+            and vote.kind is VoteKind.NOTARIZE
+            and self._does_duty(final := replace(vote, kind=VoteKind.FINALIZE))
+        ):
+            self.cast(final)
 
     # ---- saying ------------------------------------------------------------------------------------------------------
 
@@ -244,7 +271,8 @@ class Byzantine:
     def _lead(self) -> None:
         """Propose in the views it leads: several blocks, on the right parent or on another, now or late."""
         term = self.term
-        for view in (View(self.top + 1), View(self.top + 2)):
+        # One that commits no crime waits for its turn.
+        for view in (View(self.top + 1), View(self.top + 2))[: 1 if self.appetite == Appetite() else 2]:
             if term.committee.leader(view) == self.index and (term.epoch, view) not in self._proposed:
                 self._proposed.add((term.epoch, view))
                 delay_ms = self.random.randint(LATE_MS // 2, LATE_MS) if self.may(self.appetite.late) else 0
@@ -301,6 +329,8 @@ class Byzantine:
     def _answer(self, sender: int, message: Message) -> None:
         """Half the truth, or nothing; and nothing that costs others their trust in those who asked."""
         known = self.known()
+        if self.may(self.appetite.stonewall):
+            return
         match message:
             case CertificateRequest() if known:
                 count = self.random.randint(1, min(len(known), 20))

@@ -57,6 +57,8 @@ class Checks:
     def __init__(self, term: Term, verify: VerifySignature, honest: frozenset[int]) -> None:
         self.terms: dict[Epoch, Term] = {term.epoch: term}
         """The epochs so far, as whoever got there first found them; everybody else must find the same."""
+        self.top_term = term
+        """The newest epoch that anybody reached."""
         self.starts: dict[Epoch, Block] = {term.epoch: genesis_block(term.committee)}
         self._verify = verify
         self._honest = honest
@@ -67,6 +69,8 @@ class Checks:
         """Every vote that anybody signed in this consortium, and by which keys."""
         self._voted_in: dict[int, Epoch] = {}
         self._agreed: dict[int, Digest] = {}
+        self.top_height = 0
+        """Of the chain that anybody honest has committed."""
         self._roots: dict[int, Digest] = {}
         self.submitted: set[Digest] = set()
         """Payloads that anybody, honest or not, gave out with good form, signatures and bodies."""
@@ -76,11 +80,6 @@ class Checks:
         """Governance votes on the log, by proposal."""
         self.legitimate: dict[Digest, tuple[bytes, ...]] = {}
         """Statements that may stand on the log, each with its claims. Others are on it by a fault."""
-
-    @property
-    def top_term(self) -> Term:
-        """The newest epoch that anybody reached."""
-        return self.terms[max(self.terms)]
 
     # ---- votes -------------------------------------------------------------------------------------------------------
 
@@ -145,6 +144,7 @@ class Checks:
         for block in commit.blocks:
             self._check_block(node, block, parent, disk)
             agreed = self._agreed.setdefault(block.height, block.digest)
+            self.top_height = max(self.top_height, block.height)
             if agreed != block.digest:
                 raise Violation(f"fork at height {block.height}: node {node} committed {block.digest.hex()[:8]}")
             parent = block
@@ -207,6 +207,8 @@ class Checks:
             term = self.terms.setdefault(disk.term.epoch, disk.term)
             if term != disk.term:
                 raise Violation(f"node {node} has another roster in epoch {term.epoch} than others")
+            if term.epoch > self.top_term.epoch:
+                self.top_term = term
 
     def _count_ballots(self, applied: Sequence[Applied]) -> None:
         for entry in (entry for block in applied for entry in block.entries):

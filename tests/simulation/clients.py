@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from consensus.types import Digest
-from ledger.statement import Statement, parse_statement
+from ledger.statement import Statement
 from tests.simulation import consortium as founding
 from tests.simulation.acquisition import TOY
 from tests.simulation.machine import Machine
@@ -31,6 +31,8 @@ class Clients:
         self._next = 0
         self._orders: dict[Digest, Order] = {}
         self._looked = -1
+        self._lacking: Order | None = None
+        """What was found not to be on record when it was asked last."""
 
     # ---- submitting --------------------------------------------------------------------------------------------------
 
@@ -63,16 +65,16 @@ class Clients:
         """To a validator that is up and honest; if there is none now, nobody has promised anything."""
         self._looked = -1
         for statement in statements:
-            if parse_statement(statement).digest not in self._world.checks.legitimate:
+            if founding.parsed(statement).digest not in self._world.checks.legitimate:
                 self._world.allow(statement)
         ready = [n for n in self._world.nodes.values() if n.index is not None and n.engine is not None and n.is_honest]
         if ready and self._world.random.choice(ready).submit(statements, blobs) is not None:
-            for statement in map(parse_statement, statements):
+            for statement in map(founding.parsed, statements):
                 self._orders[statement.digest] = Order(statement, blobs)
 
     # ---- waiting -----------------------------------------------------------------------------------------------------
 
-    def spread_again(self) -> None:
+    def spread_again(self, *, submits: bool) -> None:
         """Good weather: payloads that wait are spread again, and clients submit again what they got no receipt for."""
         for node in self._world.nodes.values():
             for digest in node.disk.pending():
@@ -80,7 +82,8 @@ class Clients:
                 if frame != TOY and self._world.judge.payload(frame).header.epoch == node.epoch:
                     for other in self._world.nodes.values():
                         self._world.push(node.number, other, digest, frame)
-        self._world.at(self._world.now_ms + SUBMIT_AGAIN_MS, self._submit_again)
+        if submits:
+            self._world.at(self._world.now_ms + SUBMIT_AGAIN_MS, self._submit_again)
 
     def _submit_again(self) -> None:
         numbers = self._world.checks.top_term.members
@@ -90,14 +93,15 @@ class Clients:
             self._submit([order.statement.raw], order.blobs)
         self._world.at(self._world.now_ms + SUBMIT_AGAIN_MS, self._submit_again)
 
-    def are_served(self, nodes: Iterable[Machine]) -> bool:
+    def are_served(self, who: Callable[[], list[Machine]]) -> bool:
         """Whether every statement that was accepted is on record at all these nodes."""
         if self._world.commits == self._looked:
             return False  # nothing has changed since it was asked last
-        members = list(nodes)
-        served = all(_is_on_record(order, members) for order in self._orders.values())
-        self._looked = -1 if served else self._world.commits
-        return served
+        members = who()
+        if self._lacking is None or _is_on_record(self._lacking, members):
+            self._lacking = next((o for o in self._orders.values() if not _is_on_record(o, members)), None)
+        self._looked = -1 if self._lacking is None else self._world.commits
+        return self._lacking is None
 
 
 def _is_on_record(order: Order, nodes: list[Machine]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property, lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -16,7 +16,7 @@ from consensus.types import Digest, Epoch, EpochParameters, PublicKey, Validator
 from ledger.catalogue import Catalogue, build_catalogue, split_body
 from ledger.genesis import Genesis, Role, encode_genesis, parse_genesis
 from ledger.payload import Payload, build_payload
-from ledger.statement import sign_statement
+from ledger.statement import Statement, parse_statement, sign_statement
 from tests.ledger.builders import make_claim, make_member, private_key, public_key
 
 ISSUER = "label"
@@ -78,6 +78,12 @@ def _sign(content: object, ref: str, consortium: Digest, *, issuer: str = ISSUER
         consortium=consortium,
         sign=secret(signer, "statement").sign,
     )
+
+
+@lru_cache(maxsize=50_000)
+def parsed(raw: bytes) -> Statement:
+    """As `parse_statement`, which depends on nothing but the bytes. Raises: RequestError."""
+    return parse_statement(raw)
 
 
 @cache
@@ -155,7 +161,7 @@ class Parcel:
     def digest(self) -> Digest:
         return self.payload.digest
 
-    @property
+    @cached_property
     def frame(self) -> bytes:
         return self.payload.encode()
 

@@ -292,9 +292,9 @@ class Forger:
         top, epoch, on = self._byzantine.top, self._byzantine.term.epoch, self._byzantine.start
         assert self._byzantine.index is not None, "who has no seat is not tempted"
         block = Block(
-            consortium=on.consortium, epoch=epoch, view=View(top + 1), height=Height(on.height + 1),
-            parent_view=on.view, parent=on.digest, timestamp_ms=self._random.randint(1, 2**40),
-            proposer=self._byzantine.index, payloads=(),
+            consortium=on.consortium, epoch=epoch, view=View(top + self._random.choice((1, 1, 60))),
+            height=Height(on.height + 1), parent_view=on.view, parent=on.digest,
+            timestamp_ms=self._random.randint(1, 2**40), proposer=self._byzantine.index, payloads=(),
         )  # fmt: skip
         vote = Vote(
             kind=VoteKind.NOTARIZE, epoch=Epoch(epoch), view=block.view, height=block.height, block=block.digest

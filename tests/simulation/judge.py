@@ -17,6 +17,7 @@ from ledger.governance import Change
 from ledger.payload import Payload
 from ledger.roster import Roster
 from ledger.statement import Statement
+from tests.simulation import consortium as founding
 
 T = TypeVar("T")
 _CHANGES = get_args(Change)
@@ -27,9 +28,9 @@ class Judge:
     """Remembers each verdict, an error or a value, by what it is about."""
 
     def __init__(self) -> None:
-        self._verdicts: dict[tuple[str, bytes, int], object] = {}
+        self._verdicts: dict[tuple[str, bytes | CatalogueHeader, int], object] = {}
 
-    def _ask(self, rule: str, about: bytes, epoch: int, judge: Callable[[], T]) -> T:
+    def _ask(self, rule: str, about: bytes | CatalogueHeader, epoch: int, judge: Callable[[], T]) -> T:
         """Raises: what the rule raises."""
         key = (rule, about, epoch)
         if key not in self._verdicts:
@@ -59,7 +60,7 @@ class Judge:
         parsed = self.payload(frame)
 
         def check() -> tuple[Statement, ...]:
-            found = tuple(statement.parse_statement(raw) for raw in parsed.statements)
+            found = tuple(founding.parsed(raw) for raw in parsed.statements)
             for each in found:
                 statement.check_statement(each, roster)
             return found
@@ -69,13 +70,13 @@ class Judge:
     def chunks(self, header: CatalogueHeader, blobs: Blobs) -> tuple[Digest, ...]:
         """Digests of a body's chunks. Raises: CatalogueBodyMismatch; KeyError where the manifest is not among blobs."""
         manifest = blobs[header.manifest]
-        return self._ask("manifest", header.encode(), -1, lambda: catalogue.parse_manifest(header, manifest))
+        return self._ask("manifest", header, -1, lambda: catalogue.parse_manifest(header, manifest))
 
     def claims(self, header: CatalogueHeader, blobs: Blobs) -> tuple[bytes, ...]:
         """A body found right. Raises: CatalogueBodyMismatch, MalformedClaim; KeyError where a blob lacks."""
         manifest = blobs[header.manifest]
         chunks = [blobs[digest] for digest in self.chunks(header, blobs)]
-        return self._ask("claims", header.encode(), -1, lambda: catalogue.check_catalogue(header, manifest, chunks))
+        return self._ask("claims", header, -1, lambda: catalogue.check_catalogue(header, manifest, chunks))
 
 
 def bodies_of(statements: Sequence[Statement]) -> tuple[tuple[Statement, CatalogueHeader], ...]:

@@ -33,11 +33,11 @@ from consensus.events import (
 from consensus.follower import Follower
 from consensus.messages import Chain, ChainRequest, Message
 from consensus.types import Certificate, Digest, Epoch, Height, SignedVote, ValidatorIndex
-from ledger.statement import Statement, parse_statement
+from ledger.statement import Statement
 from tests.simulation.acquisition import TOY, Acquisition
 from tests.simulation.bounds import check_bounds
 from tests.simulation.checks import Violation
-from tests.simulation.consortium import Parcel
+from tests.simulation.consortium import Parcel, parsed
 from tests.simulation.disk import Disk, next_roster
 from tests.simulation.judge import bodies_of, is_ending
 from tests.simulation.terms import Term
@@ -160,24 +160,29 @@ class Machine:
         life = self.life
         if self.engine is None:
             return
-        if not isinstance(event, Tick):
-            self._step(self._tick())
-            if not self._lives(life):
-                return
         self.world.trace.event(self.world.now_ms, self.number, event)
         expected = None
         if isinstance(event, Received) and isinstance(self.engine, Engine):
             expected = watch(self.number, self.engine, event, self.world.verify)
-        self._step(event)
+        if isinstance(event, Tick):
+            self._step(event)
+        else:
+            self._step(self._tick(), event)  # as the loop does: every event happens at a known time
         if not self._lives(life):
             return
         if expected is not None:
             expected()
         self._note_trust()
         self._events += 1
-        if self._events % BOUNDS_EVERY == 0 and isinstance(self.engine, Engine):
-            check_bounds(self.number, self.engine)
+        if self._events % BOUNDS_EVERY == 0:
+            self.check_bounds()
         self._schedule()
+
+    def check_bounds(self) -> None:
+        """Of everything that its core keeps. Raises: Violation."""
+        if self.engine is not None:
+            final_above = max(self.world.checks.top_height - self.disk.head.height, 0)
+            check_bounds(self.number, self.engine, final_above)
 
     def _note_trust(self) -> None:
         """A restart must not forget doubts: not before what ended them is committed here."""
@@ -191,17 +196,17 @@ class Machine:
     def _lives(self, life: int) -> bool:
         return self.engine is not None and self.life == life
 
-    def _step(self, event: Event) -> None:
+    def _step(self, *events: Event) -> None:
         assert self.engine is not None, "only a running node steps"
-        life = self.life
-        outputs = self.engine.step(event)
-        self.world.recorder.stepped(self, event, outputs)
+        world, life = self.world, self.life
+        outputs = self.engine.step(*events)
+        world.recorder.stepped(self, events, outputs)
         for output in outputs:
-            if self.world.weather.crash and self.world.random.random() < self.world.weather.crash:
-                self.world.crash(self)
+            if world.weather.crash and world.random.random() < world.weather.crash:
+                world.crash(self)
             if not self._lives(life):
                 return
-            self.world.trace.output(self.world.now_ms, self.number, output)
+            world.trace.output(world.now_ms, self.number, output)
             self._obey(output)
 
     def hold(self, digest: Digest, *, order: bool) -> None:
@@ -314,7 +319,7 @@ class Machine:
 
     def _send(self, to: int, message: Message | Hello, epoch: Epoch | None = None) -> None:
         if self.hears(to):
-            if self.index is None:
+            if isinstance(self.engine, Follower):
                 self.world.polls += 1
             self.world.send(self.number, to, message, self.epoch if epoch is None else epoch)
 
@@ -441,7 +446,7 @@ class Machine:
             if frame == TOY or self.world.cutters.get(digest) != self.number:
                 continue
             old = self.world.judge.payload(frame)
-            statements = [parse_statement(raw) for raw in old.statements]
+            statements = [parsed(raw) for raw in old.statements]
             waiting = [s.raw for s in statements if self.disk.books.index_of_statement(s.digest) is None]
             if old.header.epoch < self.epoch and waiting and not is_ending(statements):
                 self.submit(waiting)

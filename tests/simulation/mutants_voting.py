@@ -280,6 +280,17 @@ def unasked_blocks_are_kept() -> AbstractContextManager[object]:
     return instead(sync, "on_block", on_block)
 
 
+def pursuits_without_end() -> AbstractContextManager[object]:
+    """However many blocks are sought already."""
+
+    def want_block(
+        self: Requests, digest: Digest, view: View, holders: tuple[ValidatorIndex, ...], due_ms: int
+    ) -> None:
+        self.blocks.setdefault(digest, requests.Pursuit(view, holders, due_ms)).hurry(due_ms)
+
+    return instead(Requests, "want_block", want_block)
+
+
 def any_order_of_hashes() -> AbstractContextManager[object]:
     """Payloads are proposed in the order of a set of digests, which differs from process to process."""
 
@@ -310,14 +321,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("sign_before_persist", "1", sign_before_persist),
     Mutant("amnesia", "1", lambda: instead(Ballots, "restore", nothing)),
     Mutant("no_recovery", "1", lambda: instead(recovery.Recovery, "begin", nothing)),
-    Mutant("recovery_of_one_reply", "1", recovery_of_one_reply, focus="rollback"),
+    Mutant("recovery_of_one_reply", "1", recovery_of_one_reply, focus="doubt"),
     Mutant("recovery_without_finalization", "1", recovery_without_finalization, focus="rollback"),
-    Mutant("recovery_margin_0", "1", lambda: instead(recovery, "MARGIN_VIEWS", 0), focus="rollback"),
+    Mutant("recovery_margin_0", "1", lambda: instead(recovery, "MARGIN_VIEWS", 0), focus="doubt"),
     Mutant(
-        "recovery_margin_1", "1", lambda: instead(recovery, "MARGIN_VIEWS", 1), focus="rollback",
+        "recovery_margin_1", "1", lambda: instead(recovery, "MARGIN_VIEWS", 1), focus="doubt",
         equivalent="a view voted in is at most 2 above the highest answered, and final above 1 more is at least that",
     ),
-    Mutant("stale_replies", "1", stale_replies, focus="rollback"),
+    Mutant("stale_replies", "1", stale_replies, focus="doubt"),
     Mutant("own_vote_from_elsewhere", "2", lambda: instead(State, "check_own", nothing), focus="undetected"),
     Mutant("any_epoch_counts", "3", any_epoch_counts, focus="replay"),
     Mutant("epoch_not_signed", "3", epoch_not_signed, focus="replay"),
@@ -342,17 +353,20 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("block_time_may_go_back", "9", block_time_may_go_back, focus="clocks"),
     Mutant("block_time_may_run_ahead", "9", lambda: _early(lambda _, block: block.timestamp_ms), focus="clocks"),
     Mutant("wall_clock_only", "9", wall_clock_only),
-    Mutant("no_help", "11", lambda: patch("consensus.serving.help_along", nothing)),
+    Mutant("no_help", "11", lambda: patch("consensus.serving.help_along", nothing), focus="isolation"),
     Mutant("certificates_are_never_asked_for", "11", lambda: instead(Requests, "want_certificates", nothing)),
     Mutant("no_retries", "11", lambda: instead(Pacemaker, "resend_ms", nothing)),
     Mutant("no_view_timer", "12", lambda: instead(Pacemaker, "give_up_ms", nothing)),
     Mutant("proposal_stops_the_timer", "12", proposal_stops_the_timer),
-    Mutant("ask_one_holder_only", "14", lambda: instead(requests.Pursuit, "holder", property(lambda p: p.holders[0]))),
+    Mutant(
+        "ask_one_holder_only", "14", lambda: instead(requests.Pursuit, "holder", property(lambda p: p.holders[0])),
+        focus="stonewalling",
+    ),
     Mutant("chains_are_never_asked_for", "14", lambda: instead(Requests, "want_chain", nothing)),
     Mutant("far_votes_are_kept", "15", lambda: instead(engine, "VIEWS_AHEAD_MAX", FAR), focus="spam"),
     Mutant("votes_are_never_forgotten", "15", lambda: instead(VotePool, "prune", nothing)),
-    Mutant("unasked_blocks_are_kept", "15", unasked_blocks_are_kept, focus="spam"),
-    Mutant("pursuits_without_end", "15", lambda: everywhere("BLOCK_PURSUITS_MAX", FAR, requests), focus="cramped"),
+    Mutant("unasked_blocks_are_kept", "15", unasked_blocks_are_kept, focus="flood"),
+    Mutant("pursuits_without_end", "15", pursuits_without_end, focus="cramped"),
     Mutant("final_blocks_are_kept", "15", lambda: instead(Tree, "advance", _advance_and_keep)),
     Mutant("any_order_of_hashes", "16", any_order_of_hashes, focus="two processes"),
     Mutant("vote_without_payloads", "rule 3", lambda: instead(Payloads, "missing", lambda *_: ())),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
-from consensus.types import VALIDATORS_MIN, Digest
+from consensus.types import VALIDATORS_MIN, Digest, Epoch
 from ledger.governance import Admit, Change, Remove, RotateKey, Scope, SetPolicy, proposal_id
 from ledger.statement import sign_statement
 from tests.ledger.builders import public_key
@@ -36,6 +36,7 @@ class Politics:
         self._world = world
         self._faulty = faulty
         self.proposed: list[Change] = []
+        world.removals_proposed = self._removals
 
     def propose(self) -> bool:
         """All honest validators vote for one change, each when it gets to it. False where no change may be made now."""
@@ -71,14 +72,19 @@ class Politics:
         node = self._world.nodes[number]
         self._world.at(self._world.now_ms + delay_ms, lambda: node.submit([statement]))
 
+    def _removals(self, epoch: Epoch) -> int:
+        return sum(isinstance(change, Remove) and change.epoch == epoch for change in self.proposed)
+
     def _changes(self, term: Term) -> list[Change]:
         """What may be proposed without more than f faulty validators in what comes of it."""
         roster = term.roster
         assert roster is not None, "only a consortium has politics"
         found: list[Change] = []
         # As if all removals passed that were proposed in this epoch, and none of them of a faulty one.
-        removed = [c.member_id for c in self.proposed if isinstance(c, Remove) and c.epoch == term.epoch]
-        size = len(term.seats) - len(removed)
+        removed = self._removals(term.epoch)
+        size = len(term.seats) - removed
+        # Who is in doubt of its votes casts none: a committee that shrinks must be able to spare it too.
+        lame = self._faulty | self._world.in_doubt()
         for member in roster.members:
             if member.id == ISSUER:
                 continue
@@ -86,7 +92,7 @@ class Politics:
             if not member.validator:
                 found.append(Admit(epoch=term.epoch, member=replace(member, validator=True)))
                 continue
-            faulty = sum(other in self._faulty for other in term.seats if other != machine or removed)
+            faulty = sum(other in lame for other in term.seats if other != machine or removed)
             if size > VALIDATORS_MIN and faulty <= (size - 2) // 3:
                 found += [Remove(epoch=term.epoch, member_id=member.id, scope=scope) for scope in Scope]
             key = public_key(member.id, f"consensus of epoch {term.epoch}")

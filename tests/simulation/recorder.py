@@ -19,7 +19,7 @@ class Recording:
     """One engine's life. outputs: SHA-256 over all of them, in order."""
 
     make: Callable[[], Engine]
-    events: list[Event] = field(default_factory=list)
+    steps: list[tuple[Event, ...]] = field(default_factory=list)
     outputs: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def note(self, outputs: tuple[Output, ...]) -> None:
@@ -30,8 +30,8 @@ class Recording:
         """SHA-256 over the outputs of a new engine that is given the same events."""
         again = Recording(self.make)
         engine = self.make()
-        for event in self.events:
-            again.note(engine.step(event))
+        for events in self.steps:
+            again.note(engine.step(*events))
         return again.outputs.hexdigest()
 
 
@@ -48,7 +48,7 @@ class Recorder:
             self._current[id(machine)] = Recording(make)
             self.recordings.append(self._current[id(machine)])
 
-    def stepped(self, machine: Machine, event: Event, outputs: tuple[Output, ...]) -> None:
+    def stepped(self, machine: Machine, events: tuple[Event, ...], outputs: tuple[Output, ...]) -> None:
         if self._keeps:
-            self._current[id(machine)].events.append(event)
+            self._current[id(machine)].steps.append(events)
             self._current[id(machine)].note(outputs)

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from consensus.engine import Engine
 from consensus.errors import StrettoError
 from consensus.types import Digest
-from tests.simulation.bounds import check_bounds, cramped
+from tests.simulation.bounds import cramped
 from tests.simulation.byzantine import Appetite, Byzantine, appetite_of
 from tests.simulation.checks import Violation
 from tests.simulation.clients import Clients
 from tests.simulation.consortium import PARAMETERS, genesis_of
+from tests.simulation.forgetting import Forgetting
 from tests.simulation.machine import Machine
 from tests.simulation.politics import Politics
 from tests.simulation.recorder import Recorder
@@ -60,7 +61,11 @@ class Scenario:
     faulty: frozenset[int]
     weather: Weather
     partitions: bool
+    isolates: bool
+    """Whether a node is cut off while it has something to order, which the others then make final and are quiet."""
     skew_ms: int
+    forgets: bool
+    """Whether a validator loses its votes when that is most dangerous (`forgetting`)."""
     reconnects: bool
     """Whether healing tells everybody that connections stand again; else they find out by themselves."""
     changes: int
@@ -68,6 +73,10 @@ class Scenario:
     is_cramped: bool
     """Whether the engine's limits are a handful, so that they are reached."""
     real_signatures: bool
+    is_patient: bool
+    """Whether clients wait for what was accepted, and so submit nothing again that might wake whoever sleeps."""
+    changes_again: bool
+    """Whether members also vote on a change in good weather."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ def scenario_of(seed: int) -> Scenario:
     kind = rng.choice(KINDS)
     count = 0 if kind in HONEST_KINDS else (size - 1) // 3
     is_rough = kind in ("rollback", "undetected")
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         size=size,
         kind=kind,
@@ -105,15 +114,25 @@ def scenario_of(seed: int) -> Scenario:
             rollback=0.5 if kind == "rollback" else 0.0,
         ),
         partitions=rng.random() < 0.4,
+        isolates=False,
+        forgets=False,
         skew_ms=rng.choice((0, 0, 10, PARAMETERS.precision_ms // 2)),
         reconnects=rng.random() < 0.5,
         changes=rng.choice((0, 0, 1, 2, 4)),
         is_cramped=rng.random() < 0.15,
         real_signatures=rng.random() < 0.03,
+        is_patient=False,
+        changes_again=False,
+    )
+    # Who loses its seat cannot order any more what it accepted: then clients must submit it elsewhere.
+    return replace(
+        scenario,
+        is_patient=not scenario.changes and rng.random() < 0.5,
+        changes_again=scenario.changes > 0 and seed % 2 == 1,
     )
 
 
-def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911 - one return for each focus
+def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911, PLR0912 - one return for each focus
     """The seed's scenario, turned to what `focus` names."""
     scenario = scenario_of(seed)
     rng = random.Random(f"focus {seed}")
@@ -122,18 +141,36 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911 - one return fo
             return scenario
         case "byzantine" | "clocks" | "payloads" | "spam":
             return _with_faulty(replace(scenario, kind="byzantine"), rng)
+        case "flood":
+            return _with_faulty(replace(scenario, kind="byzantine", is_cramped=True), rng)
         case "membership":
-            return replace(scenario, changes=4)
+            return replace(scenario, changes=4, is_patient=False)
+        case "restarts":
+            rough = replace(scenario.weather, crash=0.04, rollback=0.0, down_ms=(0, 3))
+            return replace(scenario, kind="honest", faulty=frozenset(), weather=rough, changes=4, is_patient=False)
+        case "isolation" | "stonewalling":
+            kind = "honest" if focus == "isolation" else "byzantine"
+            alone = replace(scenario, kind=kind, weather=Weather(delay_ms=scenario.weather.delay_ms), is_patient=True)
+            quiet = replace(alone, partitions=False, isolates=True, reconnects=False, changes=0, changes_again=False)
+            return _with_faulty(quiet, rng)
+        case "desertion":
+            calm = replace(scenario.weather, crash=0.0)
+            alone = replace(scenario, kind="deserters", weather=calm, changes=0, is_patient=True, changes_again=True)
+            return _with_faulty(alone, rng)
         case "replay" | "boundary":
-            return replace(_with_faulty(replace(scenario, kind="byzantine"), rng), changes=4)
+            return replace(_with_faulty(replace(scenario, kind="byzantine"), rng), changes=4, is_patient=False)
         case "rollback":
             rough = replace(scenario.weather, crash=0.02, rollback=0.7, down_ms=rng.choice(((0, 3), (1, 60))))
             return replace(scenario, kind="rollback", faulty=frozenset(), weather=rough)
+        case "doubt":
+            calm = Weather(delay_ms=(1, 3))
+            alone = replace(scenario, kind="rollback", faulty=frozenset(), weather=calm, partitions=False, forgets=True)
+            return replace(alone, size=4, changes=0, changes_again=False, is_patient=False, is_cramped=False)
         case "undetected":
-            rough = replace(scenario.weather, crash=0.02, down_ms=(0, 3), delay_ms=(5, 60))
+            rough = replace(scenario.weather, crash=0.02, rollback=0.0, down_ms=(0, 3), delay_ms=(5, 60))
             return replace(_with_faulty(replace(scenario, kind="undetected"), rng), weather=rough, is_cramped=False)
         case "n is not 3f + 1":
-            return _with_faulty(replace(scenario, kind="byzantine", size=rng.choice((5, 6, 8))), rng)
+            return _with_faulty(replace(scenario, kind="byzantine", size=rng.choice((5, 6, 8)), partitions=True), rng)
         case "cramped":
             return replace(scenario, is_cramped=True)
         case _:
@@ -141,7 +178,8 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911 - one return fo
 
 
 def _with_faulty(scenario: Scenario, rng: random.Random) -> Scenario:
-    faulty = frozenset(rng.sample(range(scenario.size), (scenario.size - 1) // 3))
+    count = 0 if scenario.kind in HONEST_KINDS else (scenario.size - 1) // 3
+    faulty = frozenset(rng.sample(range(scenario.size), count))
     return replace(scenario, faulty=faulty, weather=replace(scenario.weather, rollback=0.0))
 
 
@@ -179,7 +217,7 @@ class Run:
         self.scenario = scenario
         committee = genesis_of(scenario.size).roster.committee()
         self.world = World(
-            committee, scenario.seed, frozenset() if scenario.kind == "undetected" else scenario.faulty,
+            committee, scenario.seed, frozenset() if scenario.kind in ("undetected", "deserters") else scenario.faulty,
             consortium=True, real_signatures=scenario.real_signatures, lying=scenario.faulty,
         )  # fmt: skip
         if recorder is not None:
@@ -187,6 +225,7 @@ class Run:
         self.clients = Clients(self.world)
         self.politics = Politics(self.world, scenario.faulty)
         self._appetite = appetite
+        self._deserted: set[int] = set()
 
     def play(self) -> Outcome:
         world = self.world
@@ -194,8 +233,7 @@ class Run:
         self._trouble()
         heal_views = self._heal()
         for node in world.nodes.values():
-            if isinstance(node.engine, Engine):
-                check_bounds(node.number, node.engine)
+            node.check_bounds()
         return Outcome(
             height=max(node.disk.head.height for node in world.nodes.values()),
             view=world.top_view(),
@@ -232,8 +270,11 @@ class Run:
 
     def _trouble(self) -> None:
         scenario, world, rng = self.scenario, self.world, self.world.random
-        for _ in range(rng.randint(3, 14)):
-            world.at(rng.randint(0, TROUBLE_MS), self.clients.submit_any)
+        # Clients that wait are done early: the chain is to be idle, and who is behind alone, when the weather turns.
+        last_ms = TROUBLE_MS // 3 if scenario.is_patient else TROUBLE_MS
+        for _ in range(rng.randint(3, 14) if not scenario.forgets else 60):
+            world.at(rng.randint(0, last_ms), self.clients.submit_any)
+        forgetting = Forgetting(world, rng) if scenario.forgets else None
         for _ in range(scenario.changes):
             vote = self.politics.propose if rng.random() < 0.75 else self.politics.propose_in_vain
             world.at(rng.randint(0, TROUBLE_MS), vote)
@@ -248,15 +289,27 @@ class Run:
                 start = rng.randint(0, TROUBLE_MS)
                 world.at(start, lambda g=groups: self._partition(g))  # type: ignore[misc]
                 world.at(start + rng.randint(50, 800), lambda: self._partition(()))
+        if scenario.isolates:
+            honest = sorted(world.honest & set(world.checks.top_term.seats))
+            world.at(rng.randint(0, last_ms), lambda: self._isolate(rng.choice(honest)))
         if scenario.skew_ms:
             # A clock far off makes its owner faulty; where others are faulty already, all clocks are set back together.
             nodes = list(world.nodes.values())
             chosen = [rng.choice(nodes)] if scenario.kind in HONEST_KINDS else nodes
             world.at(rng.randint(0, TROUBLE_MS), lambda: _set_back(chosen))
         world.run(TROUBLE_MS)
+        if forgetting is not None:
+            forgetting.end()
 
     def _partition(self, groups: tuple[frozenset[int], ...]) -> None:
         self.world.weather.groups = groups
+
+    def _isolate(self, number: int) -> None:
+        """Once it waits for something to be ordered: so that it has a reason to speak when it is back."""
+        if self.world.nodes[number].disk.pending():
+            self._partition((frozenset({number}), frozenset(self.world.checks.top_term.members) - {number}))
+        elif self.world.now_ms < TROUBLE_MS:
+            self.world.at(self.world.now_ms + 1, lambda: self._isolate(number))
 
     # ---- good weather ------------------------------------------------------------------------------------------------
 
@@ -272,17 +325,17 @@ class Run:
                 world.start(number)
         if scenario.reconnects:
             world.reconnect()
-        self.clients.spread_again()
-        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members())):
+        self.clients.spread_again(submits=not scenario.is_patient)
+        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
             raise Violation(f"what was submitted in trouble is not on record after {HEAL_MS} ms: {self._statuses()}")
         view = world.top_view()
         self.clients.submit_new(3)
-        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members())):
+        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
             raise Violation(f"no progress within {HEAL_MS} ms after healing: {self._statuses()}")
         took = world.top_view() - view
         if took > HEAL_VIEWS_PER_VALIDATOR * scenario.size:
             raise Violation(f"progress after healing took {took} views")
-        if scenario.changes and scenario.seed % 2:
+        if scenario.changes_again:
             self._change_once_more()
         self._check_caught_up()
         self._check_removed()
@@ -291,9 +344,9 @@ class Run:
         return took
 
     def _members(self) -> list[Machine]:
-        """Nodes of those that are members in the newest epoch: they must get everything."""
+        """Nodes of those that are members in the newest epoch, and are there: they must get everything."""
         members = self.world.checks.top_term.members
-        return [node for node in self.world.nodes.values() if node.number in members]
+        return [n for n in self.world.nodes.values() if n.number in members and n.number not in self._deserted]
 
     def _change_once_more(self) -> None:
         """In good weather a change that a quorum votes for passes, and all members go on in the next epoch."""
@@ -301,6 +354,8 @@ class Run:
         epoch = world.checks.top_term.epoch
         if not self.politics.propose():
             return
+        if self.scenario.kind == "deserters":
+            self._await_desertion()
 
         def arrived() -> bool:
             return all(node.epoch > epoch for node in self._members())
@@ -308,8 +363,21 @@ class Run:
         if not world.run(world.now_ms + HEAL_MS, arrived):
             raise Violation(f"a change did not take effect within {HEAL_MS} ms: {self._statuses()}")
         self.clients.submit_new(2)
-        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members())):
+        if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
             raise Violation(f"no progress within {HEAL_MS} ms after a change: {self._statuses()}")
+
+    def _await_desertion(self) -> None:
+        """Whoever is to propose the boundary stops for good just then, and nothing else is going on."""
+        world = self.world
+        deciding = [n for n in world.nodes.values() if n.disk.next_roster is not None and isinstance(n.engine, Engine)]
+        for node in deciding:
+            assert isinstance(node.engine, Engine), "chosen for it"
+            leader = node.seats[node.engine.status().leader]
+            if leader in self.scenario.faulty and leader not in self._deserted:
+                self._deserted.add(leader)
+                world.stop(leader)
+        if not deciding:
+            world.at(world.now_ms + 1, self._await_desertion)
 
     def _check_caught_up(self) -> None:
         world = self.world

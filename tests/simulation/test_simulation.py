@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.simulation.mutants import MUTANTS, grade
+from tests.simulation import mutants
+from tests.simulation.mutants import MUTANTS, Verdict, failure_of, grade
 from tests.simulation.recorder import Recorder
 from tests.simulation.run import run_seeds
-from tests.simulation.scenario import run_scenario
+from tests.simulation.scenario import SimulationFailure, run_scenario
 
 SEEDS_PER_TEST = 10
-SEEDS = 120
+SEEDS = 300
 QUICK = (
     "no_nullification_check", "no_parent_check", "finalize_after_nullify", "sign_before_persist", "amnesia",
     "few_signers_suffice", "repeated_signers", "kind_not_signed", "no_evidence",
@@ -23,10 +26,11 @@ QUICK = (
 """Mutants tried with every change, caught by their first seeds; `make mutants` tries all."""
 
 
-def remembered() -> list[tuple[int, str]]:
+def remembered() -> list[tuple[str, int, str]]:
+    """(focus, seed, why) of every line."""
     lines = (Path(__file__).parent / "seeds.txt").read_text().splitlines()
-    pairs = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
-    return [(int(seed), why) for seed, why in pairs]
+    found = [re.fullmatch(r"(?:([a-z]+) )?(\d+) (.+)", line) for line in lines if not line.startswith("#")]
+    return [(match[1] or "", int(match[2]), match[3]) for match in found if match is not None]
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_PER_TEST))
@@ -35,15 +39,35 @@ def test_agreement_validity_and_progress_hold_by_seed(first: int) -> None:
     assert not tally.failures, tally.failures[0][1]
 
 
-@pytest.mark.parametrize(("seed", "why"), remembered(), ids=lambda value: str(value)[:40])
-def test_what_once_failed_does_not(seed: int, why: str) -> None:
-    run_scenario(seed)
+@pytest.mark.parametrize(("focus", "seed", "why"), remembered(), ids=lambda value: str(value)[:40])
+def test_what_once_failed_does_not(focus: str, seed: int, why: str) -> None:
+    assert failure_of(seed, focus, nullcontext()) is None, why
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_a_broken_node_is_caught(name: str) -> None:
     assert grade(name).seed is not None, f"{name} survived: the simulation no longer tests that rule"
+
+
+def test_a_run_that_fails_for_unbroken_nodes_catches_no_mutant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a fault of the simulation, or of the nodes, would pass for a rule that is tested."""
+    good = grade("finalize_after_nullify", seeds_max=1)
+    assert (good.seed, good.false, good.is_good) == (0, (), True)
+
+    def fails(*_: object, **__: object) -> None:
+        raise SimulationFailure(0, "whatever the nodes do", [])
+
+    monkeypatch.setattr(mutants, "run_scenario", fails)
+    bad = grade("finalize_after_nullify", seeds_max=2)
+    assert (bad.seed, bad.false, bad.is_good) == (None, (0, 1), False)
+    assert "UNBROKEN NODES FAIL TOO at 0, 1" in str(bad)
+
+
+def test_a_mutant_that_survives_or_is_caught_against_its_argument_is_not_good() -> None:
+    assert not Verdict("finalize_after_nullify", None, 200, "").is_good
+    assert Verdict("nullify_after_finalize", None, 200, "").is_good
+    assert not Verdict("nullify_after_finalize", 3, 4, "a fork").is_good
 
 
 def test_every_mutant_says_which_rule_it_breaks() -> None:

@@ -8,7 +8,10 @@ import pytest
 
 from consensus.messages import Message, Proposal
 from consensus.types import SignedVote, View, VoteKind
+from ledger.governance import Remove, Scope
 from tests.consensus.toys import committee_of, payload
+from tests.simulation.consortium import genesis_of, member_id
+from tests.simulation.politics import Politics
 from tests.simulation.world import Weather, World
 
 HOP_MS = 7
@@ -208,3 +211,15 @@ def test_nothing_grows_without_bound_where_nothing_becomes_final() -> None:
     assert len(state.tree.blocks) <= 2 * world.top_view()
     world.lets_pass = lambda *_: True
     assert world.run(world.now_ms + 60_000, lambda: world.have_all({payload(1)}))
+
+
+def test_no_more_are_in_doubt_than_the_smallest_committee_to_come_can_spare() -> None:
+    """Else a run asks for what no rule can give: two of six that do not trust their votes are more than f."""
+    world = World(genesis_of(7).roster.committee(), seed=1, consortium=True, lying=frozenset({6}))
+    politics = Politics(world, frozenset({6}))
+    assert world.doubts_max(world.nodes[0]) == 1, "of two that may be faulty one lies"
+    removal = Remove(epoch=world.checks.top_term.epoch, member_id=member_id(3), scope=next(iter(Scope)))
+    politics.proposed.append(removal)
+    assert world.doubts_max(world.nodes[0]) == 0
+    world.nodes[1].disk.lose_voting_state()
+    assert world.in_doubt() == {1}

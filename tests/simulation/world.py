@@ -25,12 +25,11 @@ from consensus.types import (
 from ledger.claim import Claim
 from ledger.ed25519 import verify_strict
 from ledger.roster import Roster
-from ledger.statement import parse_statement
 from tests.consensus import toys
 from tests.simulation import consortium as founding
 from tests.simulation.acquisition import TOY
 from tests.simulation.checks import Checks
-from tests.simulation.consortium import Parcel, machine_of
+from tests.simulation.consortium import Parcel, machine_of, parsed
 from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
 from tests.simulation.machine import Hello, Machine
@@ -106,6 +105,8 @@ class World:
         self.crashes = 0
         self.commits = 0
         self.lets_pass: Callable[[int, int, Message | Hello], bool] = lambda *_: True
+        self.removals_proposed: Callable[[Epoch], int] = lambda _: 0
+        """How many seats the committee may lose at the end of an epoch."""
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._backups: dict[int, Disk] = {}
@@ -163,13 +164,23 @@ class World:
         """It is back after a while, perhaps without its voting state."""
         self.crashes += 1
         node.crash()
-        lost = sum(not other.disk.trusted for other in self.nodes.values())
-        if self.random.random() < self.weather.rollback and lost < node.disk.term.committee.faults_max:
+        if self.random.random() < self.weather.rollback and len(self.in_doubt()) < self.doubts_max(node):
             node.disk.lose_voting_state()
         if node.number in self._backups and self.random.random() < 0.5:
             self.trace.note(self.now_ms, node.number, "is put back to an earlier state")
             node.disk = self._backups[node.number].snapshot()
         self.at(self.now_ms + self.random.randint(*self.weather.down_ms), node.start)
+
+    def in_doubt(self) -> frozenset[int]:
+        """Machines that know that they lost their votes: until they have recovered they are among the f."""
+        return frozenset(number for number, node in self.nodes.items() if not node.disk.trusted)
+
+    def doubts_max(self, node: Machine) -> int:
+        """How many may be in doubt at once, beside liars: f of this node's committee, and of the smallest to come."""
+        term = self.checks.top_term
+        left = len(term.seats) - self.removals_proposed(term.epoch)
+        lying = sum(number not in self.honest for number in term.seats)
+        return min(node.disk.term.committee.faults_max, (left - 1) // 3) - lying
 
     def back_up(self, numbers: Sequence[int]) -> None:
         """Copies of these machines' disks are taken, to be put back at a crash without anybody's knowledge."""
@@ -213,19 +224,23 @@ class World:
         return not self.weather.groups or any(a in group and b in group for group in self.weather.groups)
 
     def delay(self) -> int:
-        delay = self.random.randint(*self.weather.delay_ms)
-        return delay * 20 if self.random.random() < self.weather.straggle else delay
+        low, high = self.weather.delay_ms
+        delay = low + int(self.random.random() * (high - low + 1))  # randint takes three times as long
+        return delay * 20 if self.weather.straggle and self.random.random() < self.weather.straggle else delay
 
     def _is_lost(self, sender: int, to: int) -> bool:
-        return not self.is_linked(sender, to) or self.random.random() < self.weather.drop
+        weather = self.weather
+        if weather.groups and not self.is_linked(sender, to):
+            return True
+        return weather.drop > 0 and self.random.random() < weather.drop
 
     def send(self, sender: int, to: int, message: Message | Hello, epoch: Epoch = FIRST_EPOCH) -> None:
         """epoch: that its sender says it in; of a Chain, that of its blocks."""
         self.messages += 1
         if self._is_lost(sender, to) or not self.lets_pass(sender, to, message):
             return
-        copies = 2 if self.random.random() < self.weather.duplicate else 1
-        for _ in range(copies):
+        is_doubled = self.weather.duplicate and self.random.random() < self.weather.duplicate
+        for _ in range(2 if is_doubled else 1):
             self.at(self.now_ms + self.delay(), lambda: self._deliver(sender, to, epoch, message))
 
     def _deliver(self, sender: int, to: int, epoch: Epoch, message: Message | Hello) -> None:
@@ -290,10 +305,10 @@ class World:
 
     def allow(self, statement: bytes, claims: tuple[bytes, ...] | None = None) -> None:
         """This statement may stand on the log, with these claims: by default the one it is, or none."""
-        parsed = parse_statement(statement)
+        read = parsed(statement)
         if claims is None:
-            claims = (parsed.body,) if isinstance(parsed.content, Claim) else ()
-        self.checks.legitimate[parsed.digest] = claims
+            claims = (read.body,) if isinstance(read.content, Claim) else ()
+        self.checks.legitimate[read.digest] = claims
 
     def decided(self, epoch: Epoch) -> Digest:
         """The committee that execution chose in an epoch, as far as anybody knows; zero where none."""
