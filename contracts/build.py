@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ from contracts.toolchain import HERE, CompilationFailed, Unavailable, install, s
 
 SOURCES: Final = HERE / "src"
 ARTIFACTS: Final = HERE / "artifacts"
+FIXTURES: Final = HERE.parent / "tests" / "contracts" / "fixtures.json"
+"""Contracts that only tests deploy, compiled, so that the tests need no compiler either."""
 DEPLOYABLE: Final = ("CheckpointBridge", "MusicNFT")
 CODE_BYTES_MAX: Final = 24_576
 """Of a contract's deployed code. Source: EIP-170."""
@@ -30,6 +33,11 @@ def sources(folder: Path = SOURCES) -> dict[str, str]:
     return {f"src/{path.name}": path.read_text() for path in sorted(folder.glob("*.sol"))}
 
 
+def fixture_sources() -> dict[str, str]:
+    """As `sources`, of the contracts that only tests deploy."""
+    return {f"fixtures/{path.name}": path.read_text() for path in sorted((FIXTURES.parent / "solidity").glob("*.sol"))}
+
+
 def compile_contracts(installed: Path, texts: dict[str, str]) -> dict[str, dict[str, Any]]:
     """The compiler's output for each contract in `texts`, by name. Raises: CompilationFailed."""
     wanted = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "evm.deployedBytecode.immutableReferences"]
@@ -42,43 +50,55 @@ def compile_contracts(installed: Path, texts: dict[str, str]) -> dict[str, dict[
     return {name: found for path in texts for name, found in output["contracts"].get(path, {}).items()}
 
 
-def build(installed: Path, texts: dict[str, str]) -> dict[str, str]:
-    """Each artifact's JSON text by file name. Raises: CompilationFailed."""
-    compiled = compile_contracts(installed, texts)
-    library = json.loads((HERE / "package.json").read_text())["dependencies"]["@openzeppelin/contracts"]
-    found: dict[str, str] = {}
-    for name in DEPLOYABLE:
-        evm = compiled[name]["evm"]
-        code = evm["deployedBytecode"]
-        if len(code["object"]) // 2 > CODE_BYTES_MAX:
-            raise CompilationFailed(f"{name} has {len(code['object']) // 2} bytes, the limit is {CODE_BYTES_MAX}")
-        artifact = {
-            "contract": name,
-            "licence": "Apache-2.0",
-            "compiler": {"name": "solc", "version": solc_version(installed), "settings": SETTINGS},
-            "library": {"@openzeppelin/contracts": library},
-            "sources_sha256": {path: hashlib.sha256(text.encode()).hexdigest() for path, text in texts.items()},
-            "abi": compiled[name]["abi"],
-            "bytecode": "0x" + evm["bytecode"]["object"],
-            "deployed_bytecode": "0x" + code["object"],
-            # Where constructor arguments stand in the deployed code: to be left out when it is compared.
-            "immutable_bytes": sorted(
-                (span["start"], span["length"]) for spans in code["immutableReferences"].values() for span in spans
-            ),
-        }
-        found[f"{name}.json"] = json.dumps(artifact, indent=1) + "\n"
+def build(installed: Path, texts: dict[str, str]) -> dict[Path, str]:
+    """Each artifact's JSON text by its place, and that of the tests' contracts. Raises: CompilationFailed."""
+    others = fixture_sources()
+    compiled = compile_contracts(installed, {**texts, **others})
+    version = solc_version(installed)
+    found = {ARTIFACTS / f"{name}.json": _artifact(name, compiled[name], texts, version) for name in DEPLOYABLE}
+    names = sorted(re.findall(r"^contract (\w+)", "\n".join(others.values()), re.MULTILINE))
+    fixtures = {
+        name: {"abi": compiled[name]["abi"], "bytecode": "0x" + compiled[name]["evm"]["bytecode"]["object"]}
+        for name in names
+    }
+    found[FIXTURES] = json.dumps({"sources_sha256": _hashes({**texts, **others}), "contracts": fixtures}, indent=1) + "\n"
     return found
 
 
-def differences(built: dict[str, str]) -> list[str]:
+def _hashes(texts: dict[str, str]) -> dict[str, str]:
+    return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in texts.items()}
+
+
+def _artifact(name: str, output: dict[str, Any], texts: dict[str, str], version: str) -> str:
+    code = output["evm"]["deployedBytecode"]
+    if len(code["object"]) // 2 > CODE_BYTES_MAX:
+        raise CompilationFailed(f"{name} has {len(code['object']) // 2} bytes, the limit is {CODE_BYTES_MAX}")
+    library = json.loads((HERE / "package.json").read_text())["dependencies"]["@openzeppelin/contracts"]
+    artifact = {
+        "contract": name,
+        "licence": "Apache-2.0",
+        "compiler": {"name": "solc", "version": version, "settings": SETTINGS},
+        "library": {"@openzeppelin/contracts": library},
+        "sources_sha256": _hashes(texts),
+        "abi": output["abi"],
+        "bytecode": "0x" + output["evm"]["bytecode"]["object"],
+        "deployed_bytecode": "0x" + code["object"],
+        # Where constructor arguments stand in the deployed code: to be left out when it is compared.
+        "immutable_bytes": sorted(
+            [span["start"], span["length"]] for spans in code["immutableReferences"].values() for span in spans
+        ),
+    }
+    return json.dumps(artifact, indent=1) + "\n"
+
+
+def differences(built: dict[Path, str]) -> list[str]:
     """A sentence for each committed artifact that is not what was built."""
-    present = {path.name for path in ARTIFACTS.glob("*.json")}
-    found = [f"{name} is not built from anything" for name in sorted(present - set(built))]
-    for name, text in built.items():
-        if name not in present:
-            found.append(f"{name} is missing")
-        elif (ARTIFACTS / name).read_text() != text:
-            found.append(f"{name} is not what the sources give")
+    found = [f"{path.name} is not built from anything" for path in ARTIFACTS.glob("*.json") if path not in built]
+    for path, text in built.items():
+        if not path.exists():
+            found.append(f"{path.name} is missing")
+        elif path.read_text() != text:
+            found.append(f"{path.name} is not what the sources give")
     return found
 
 
@@ -100,19 +120,20 @@ def main() -> int:
     except CompilationFailed as error:
         print(error, file=sys.stderr)
         return 1
-    found = differences(built)
+    differing = differences(built)
     if arguments.write:
         ARTIFACTS.mkdir(exist_ok=True)
-        for name, text in built.items():
-            (ARTIFACTS / name).write_text(text)
-    sizes = {name: len(json.loads(text)["deployed_bytecode"]) // 2 - 1 for name, text in built.items()}
+        for path, text in built.items():
+            path.write_text(text)
+    parsed = {name: json.loads(built[ARTIFACTS / f"{name}.json"]) for name in DEPLOYABLE}
+    sizes = {name: len(found["deployed_bytecode"]) // 2 - 1 for name, found in parsed.items()}
     if arguments.json:
-        print(json.dumps({"bytes": sizes, "differences": found, "written": arguments.write}))
+        print(json.dumps({"bytes": sizes, "differences": differing, "written": arguments.write}))
     else:
         for name, size in sizes.items():
             print(f"{name}: {size} bytes of code")
-        print("\n".join(found) or "the committed artifacts are what the sources give")
-    return int(bool(found) and not arguments.write)
+        print("\n".join(differing) or "the committed artifacts are what the sources give")
+    return int(bool(differing) and not arguments.write)
 
 
 if __name__ == "__main__":
