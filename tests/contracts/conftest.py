@@ -10,6 +10,7 @@ import pytest
 from contracts.toolchain import Unavailable, install
 from tests.contracts.chain import Anvil, Chain, PyEvm
 from tests.contracts.deployed import Deployed, deploy_all
+from tests.contracts.music import Music
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +40,15 @@ def world(_deployed: Deployed) -> Iterator[Deployed]:
     snapshot = _deployed.chain.snapshot()
     yield _deployed.fresh()
     _deployed.chain.revert(snapshot)
+
+
+@pytest.fixture
+def music(world: Deployed) -> Music:
+    """A token's terms, not minted yet."""
+    return Music(world)
+
+
+@pytest.fixture
+def minted(music: Music) -> Music:
+    music.mint()
+    return music
