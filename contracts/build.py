@@ -61,7 +61,9 @@ def build(installed: Path, texts: dict[str, str]) -> dict[Path, str]:
         name: {"abi": compiled[name]["abi"], "bytecode": "0x" + compiled[name]["evm"]["bytecode"]["object"]}
         for name in names
     }
-    found[FIXTURES] = json.dumps({"sources_sha256": _hashes({**texts, **others}), "contracts": fixtures}, indent=1) + "\n"
+    found[FIXTURES] = (
+        json.dumps({"sources_sha256": _hashes({**texts, **others}), "contracts": fixtures}, indent=1) + "\n"
+    )
     return found
 
 

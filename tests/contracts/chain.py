@@ -284,5 +284,7 @@ class reverts:  # noqa: N801 - reads as a sentence: with reverts("ZeroRoot")
         if not isinstance(error, Reverted):
             return False
         found = str(error)
-        assert found == self._expected or found.partition("(")[0] == self._expected, f"expected {self._expected}: {found}"
+        assert found == self._expected or found.partition("(")[0] == self._expected, (
+            f"expected {self._expected}: {found}"
+        )
         return True

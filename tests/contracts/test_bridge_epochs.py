@@ -215,7 +215,9 @@ def test_recovery_does_not_count_twice(world: Deployed) -> None:
 
 
 def test_recovery_cannot_install_itself(world: Deployed) -> None:
-    mixed = Signers(tuple(sorted([*NEXT.keys, world.recovery.keys[2]], key=lambda k: k.public_key.to_canonical_address())))
+    mixed = Signers(
+        tuple(sorted([*NEXT.keys, world.recovery.keys[2]], key=lambda k: k.public_key.to_canonical_address()))
+    )
     with reverts("SharedSigner", world.recovery.addresses[2].lower()):
         recover(world, mixed, EPOCH + 1)
 

@@ -178,7 +178,9 @@ def test_page_names_the_leaf(minted: Music) -> None:
     assert f"0x{minted.id:064x}" in page(minted)["description"]
 
 
-@pytest.mark.parametrize("title", ['"}', 'a "quoted" \\ title', "line\nbreak\ttab\r\x08\x0c", "\x00\x01\x1f", "Für Elise 致爱丽丝"])
+@pytest.mark.parametrize(
+    "title", ['"}', 'a "quoted" \\ title', "line\nbreak\ttab\r\x08\x0c", "\x00\x01\x1f", "Für Elise 致爱丽丝"]
+)
 def test_title_cannot_break_out_of_the_page(music: Music, title: str) -> None:
     music.terms = music.terms.but(title=title)
     music.mint()
@@ -200,7 +202,14 @@ def test_royalty_is_that_of_the_terms(minted: Music) -> None:
 
 @pytest.mark.parametrize(
     ("interface", "known"),
-    [("01ffc9a7", True), ("80ac58cd", True), ("5b5e139f", True), ("2a55205a", True), ("49064906", True), ("ffffffff", False)],
+    [
+        ("01ffc9a7", True),
+        ("80ac58cd", True),
+        ("5b5e139f", True),
+        ("2a55205a", True),
+        ("49064906", True),
+        ("ffffffff", False),
+    ],
 )
 def test_interfaces_are_named(music: Music, interface: str, known: bool) -> None:
     """ERC-165, ERC-721, its metadata, ERC-2981, ERC-4906."""
