@@ -38,7 +38,7 @@ def fixture_sources() -> dict[str, str]:
     return {f"fixtures/{path.name}": path.read_text() for path in sorted((FIXTURES.parent / "solidity").glob("*.sol"))}
 
 
-def compile_contracts(installed: Path, texts: dict[str, str]) -> dict[str, dict[str, Any]]:
+def compile_contracts(installed: Path, texts: dict[str, str], *, warnings: bool = False) -> dict[str, dict[str, Any]]:
     """The compiler's output for each contract in `texts`, by name. Raises: CompilationFailed."""
     wanted = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "evm.deployedBytecode.immutableReferences"]
     request = {
@@ -46,14 +46,17 @@ def compile_contracts(installed: Path, texts: dict[str, str]) -> dict[str, dict[
         "sources": {path: {"content": text} for path, text in texts.items()},
         "settings": {**SETTINGS, "outputSelection": {path: {"*": wanted} for path in texts}},
     }
-    output = solc(installed, request)
+    output = solc(installed, request, warnings=warnings)
     return {name: found for path in texts for name, found in output["contracts"].get(path, {}).items()}
 
 
-def build(installed: Path, texts: dict[str, str]) -> dict[Path, str]:
-    """Each artifact's JSON text by its place, and that of the tests' contracts. Raises: CompilationFailed."""
+def build(installed: Path, texts: dict[str, str], *, warnings: bool = False) -> dict[Path, str]:
+    """Each artifact's JSON text by its place, and that of the tests' contracts. Raises: CompilationFailed.
+
+    warnings: whether the compiler may have some.
+    """
     others = fixture_sources()
-    compiled = compile_contracts(installed, {**texts, **others})
+    compiled = compile_contracts(installed, {**texts, **others}, warnings=warnings)
     version = solc_version(installed)
     found = {ARTIFACTS / f"{name}.json": _artifact(name, compiled[name], texts, version) for name in DEPLOYABLE}
     names = sorted(re.findall(r"^contract (\w+)", "\n".join(others.values()), re.MULTILINE))

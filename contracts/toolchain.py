@@ -56,8 +56,8 @@ def install(*, tools: bool = False) -> Path:
     return folder
 
 
-def solc(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """The compiler's standard JSON output. Raises: CompilationFailed with its errors; warnings are errors here."""
+def solc(folder: Path, request: dict[str, Any], *, warnings: bool = False) -> dict[str, Any]:
+    """The compiler's standard JSON output. Raises: CompilationFailed with its errors; warnings are errors unless allowed."""
     ended = subprocess.run(
         ["node", str(folder / "solc.mjs")],
         input=json.dumps(request), capture_output=True, text=True, timeout=COMPILE_S, check=False,
@@ -65,7 +65,11 @@ def solc(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     if ended.returncode:
         raise CompilationFailed(ended.stderr[-2000:])
     output: dict[str, Any] = json.loads(ended.stdout)
-    found = [error["formattedMessage"] for error in output.get("errors", ()) if error["errorCode"] not in PASSED_OVER]
+    found = [
+        error["formattedMessage"]
+        for error in output.get("errors", ())
+        if error["severity"] == "error" or (not warnings and error["errorCode"] not in PASSED_OVER)
+    ]
     if found:
         raise CompilationFailed("\n".join(found))
     return output

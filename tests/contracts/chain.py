@@ -149,7 +149,10 @@ class Anvil:
 
     def send(self, sender: str, to: str | None, data: bytes, value: int) -> Receipt:
         hash_ = self._ask("eth_sendTransaction", self._transaction(sender, to, data, value))
-        found = self._ask("eth_getTransactionReceipt", hash_)
+        deadline = time.monotonic() + 30  # anvil mines at once, but says so before it has
+        while (found := self._ask("eth_getTransactionReceipt", hash_)) is None:
+            assert time.monotonic() < deadline, f"anvil does not mine {hash_}"
+            time.sleep(0.002)
         if not int(found["status"], 16):
             self.call(sender, to or "", data, value)
             raise Reverted(b"")
