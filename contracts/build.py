@@ -38,13 +38,15 @@ def fixture_sources() -> dict[str, str]:
     return {f"fixtures/{path.name}": path.read_text() for path in sorted((FIXTURES.parent / "solidity").glob("*.sol"))}
 
 
-def compile_contracts(installed: Path, texts: dict[str, str], *, warnings: bool = False) -> dict[str, dict[str, Any]]:
-    """The compiler's output for each contract in `texts`, by name. Raises: CompilationFailed."""
+def compile_contracts(
+    installed: Path, texts: dict[str, str], *, warnings: bool = False, only: frozenset[str] = frozenset({"*"})
+) -> dict[str, dict[str, Any]]:
+    """The compiler's output for each contract in `texts`, or for `only` these, by name. Raises: CompilationFailed."""
     wanted = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "evm.deployedBytecode.immutableReferences"]
     request = {
         "language": "Solidity",
         "sources": {path: {"content": text} for path, text in texts.items()},
-        "settings": {**SETTINGS, "outputSelection": {path: {"*": wanted} for path in texts}},
+        "settings": {**SETTINGS, "outputSelection": {path: dict.fromkeys(only, wanted) for path in texts}},
     }
     output = solc(installed, request, warnings=warnings)
     return {name: found for path in texts for name, found in output["contracts"].get(path, {}).items()}
@@ -108,7 +110,7 @@ def differences(built: dict[Path, str]) -> list[str]:
 
 
 def main() -> int:
-    """0: built, and the same or written. 1: other artifacts, or sources that do not compile. 3: no Node.js or registry."""
+    """0: built, the same or written. 1: other artifacts, or sources that do not compile. 3: no Node.js or registry."""
     parser = argparse.ArgumentParser(
         prog="python -m contracts.build",
         description="Builds the contracts with npm's solc and compares them with contracts/artifacts.",

@@ -1,4 +1,4 @@
-"""The contracts' compiler and test tools from npm, installed once for each lock file; Node.js is needed for nothing else."""
+"""The contracts' compiler and test tools from npm, installed once for each lock file."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def install(*, tools: bool = False) -> Path:
 
 
 def solc(folder: Path, request: dict[str, Any], *, warnings: bool = False) -> dict[str, Any]:
-    """The compiler's standard JSON output. Raises: CompilationFailed with its errors; warnings are errors unless allowed."""
+    """The compiler's standard JSON output. Raises: CompilationFailed; warnings are errors unless allowed."""
     ended = subprocess.run(
         ["node", str(folder / "solc.mjs")],
         input=json.dumps(request), capture_output=True, text=True, timeout=COMPILE_S, check=False,

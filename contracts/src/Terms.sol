@@ -92,12 +92,12 @@ library Terms {
 
     /// @notice The log entry of a MINT leaf: SHA-256(kind || abi.encode(genesis, terms)).
     function mintEntry(bytes32 genesis, MintTermsV1 calldata terms) internal pure returns (bytes32) {
-        return sha256(abi.encode(MINT_KIND, genesis, terms));
+        return sha256(bytes.concat(MINT_KIND, abi.encode(genesis, terms)));
     }
 
     /// @notice The log entry of a STATUS leaf: SHA-256(kind || abi.encode(genesis, status)).
     function statusEntry(bytes32 genesis, StatusV1 calldata status) internal pure returns (bytes32) {
-        return sha256(abi.encode(STATUS_KIND, genesis, status));
+        return sha256(bytes.concat(STATUS_KIND, abi.encode(genesis, status)));
     }
 
     /// @notice Reverts unless the terms, apart from chain, contract and minter, can be carried out.

@@ -1,4 +1,4 @@
-"""An EVM chain to test on: py-evm in this process, or an anvil node. Both take bytes and give bytes; web3 encodes them."""
+"""An EVM chain to test on: py-evm in this process, or an anvil node. Both take and give bytes; web3 encodes them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ CHAIN_ID = 32769
 GAS = 16_000_000
 """For every transaction: below the cap of 2^24 that Ethereum puts on one."""
 ARTIFACTS = Path(os.environ.get("STRETTO_ARTIFACTS", Path(__file__).parents[2] / "contracts" / "artifacts"))
+MUTANT = int(os.environ.get("STRETTO_MUTANT", "0"))
+"""Which check the contracts leave out, if tests/contracts/mutants.py built them: they read it as the coinbase."""
 FIXTURES = Path(os.environ.get("STRETTO_FIXTURES", Path(__file__).parent / "fixtures.json"))
 
 
@@ -69,6 +71,8 @@ class PyEvm:
         backend = PyEVMBackend(vm_configuration=((0, CancunVM),))
         type(backend.chain).chain_id = chain_id  # eth-tester's own would fail every check of the chain in a leaf
         self._tester = EthereumTester(backend)
+        if MUTANT:
+            raise NotImplementedError("mutants run on anvil")
         self.accounts = self._tester.get_accounts()
 
     def send(self, sender: str, to: str | None, data: bytes, value: int) -> Receipt:
@@ -137,6 +141,8 @@ class Anvil:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+        if MUTANT:
+            self._ask("anvil_setCoinbase", f"0x{MUTANT:040x}")
 
     def _ask(self, method: str, *params: Any) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
@@ -273,7 +279,7 @@ def deploy(chain: Chain, name: str, *arguments: Any) -> tuple[Contract, Receipt]
 
 
 class reverts:  # noqa: N801 - reads as a sentence: with reverts("ZeroRoot")
-    """The block must end with this error of a contract: `reverts("StaleEpoch", 1, 2)`; without arguments any will do."""
+    """The block must end with this error of a contract, with these arguments if there are some."""
 
     def __init__(self, name: str, *arguments: Any) -> None:
         self._expected = f"{name}({', '.join(str(each) for each in arguments)})" if arguments else name

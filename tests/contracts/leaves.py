@@ -1,4 +1,4 @@
-"""The entries of derived leaves, encoded by somebody else than the contracts: the reference for what ledger/ appends."""
+"""The entries of derived leaves, not encoded by the contracts: the reference for what ledger/ is to append."""
 
 from __future__ import annotations
 
@@ -56,8 +56,10 @@ class MintTerms:
         )  # fmt: skip
 
     def entry(self, genesis: bytes) -> bytes:
-        values = encode(["bytes32", "bytes32", MINT_TYPE], [MINT_KIND, genesis, self.abi])
-        return hashlib.sha256(values).digest()
+        return hashlib.sha256(self.preimage(genesis)).digest()
+
+    def preimage(self, genesis: bytes) -> bytes:
+        return MINT_KIND + encode(["bytes32", MINT_TYPE], [genesis, self.abi])
 
     def token_id(self, genesis: bytes) -> int:
         return int.from_bytes(self.entry(genesis), "big")
@@ -80,5 +82,7 @@ class Status:
         return (self.mint, self.seq, self.state, self.cause)
 
     def entry(self, genesis: bytes) -> bytes:
-        values = encode(["bytes32", "bytes32", STATUS_TYPE], [STATUS_KIND, genesis, self.abi])
-        return hashlib.sha256(values).digest()
+        return hashlib.sha256(self.preimage(genesis)).digest()
+
+    def preimage(self, genesis: bytes) -> bytes:
+        return STATUS_KIND + encode(["bytes32", STATUS_TYPE], [genesis, self.abi])

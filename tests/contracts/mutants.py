@@ -1,8 +1,8 @@
-"""Breaks every check of the contracts, one at a time: the tests must notice each. python -m tests.contracts.mutants --help
+"""Breaks every check of the contracts, one at a time: the tests must notice. python -m tests.contracts.mutants --help
 
-A mutant is the sources with one `if (...) revert ...;` taken out, or one rule changed. It is compiled, and the contract
-tests run on it: on anvil where that can be had (ten times as fast), else on py-evm. Those that it noticed
-are kept, so that an interrupted run goes on.
+All checks, `if (...) revert ...;`, are broken in one build: each asks the block's coinbase whether it is the one to be
+left out. A changed rule is a build of its own. Tests run on anvil; what they noticed is kept, so that an interrupted
+run goes on.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,14 +25,17 @@ from typing import Any
 
 from rich.progress import track
 
-from contracts.build import ARTIFACTS, FIXTURES, build, sources
+from contracts.build import ARTIFACTS, DEPLOYABLE, FIXTURES, compile_contracts, fixture_sources, sources
 from contracts.toolchain import INSTALLED, CompilationFailed, Unavailable, install
 
 HERE = Path(__file__).parent
 RESULTS = INSTALLED / "mutants.json"
 TESTS_S = 900
-CHECK = re.compile(r"^ *if \((?:[^\n]|\n(?! *if))*?\) revert \w+\([^;]*\);", re.MULTILINE)
+CHECK = re.compile(r"^( *if \()((?:[^\n]|\n(?! *if))*?)(\) revert (\w+)\([^;]*\);)", re.MULTILINE)
 """One statement: a condition and what it reverts with."""
+BRIDGE = frozenset({"CheckpointBridge", "ProofHarness"})
+TOKEN = frozenset({"MusicNFT", "ReentrantPayee", "CoinRefuser", "ReentrantToken"})
+"""What must be compiled again when their sources change."""
 UNSEEN = {
     ("src/Rfc9162.sol", "Sha256Unavailable"): "no chain to test on lacks the precompile",
 }
@@ -51,19 +56,23 @@ RULES = (
     ("src/CheckpointBridge.sol", "x.epoch == y.epoch && ", "", "two ends may be of two epochs"),
     ("src/CheckpointBridge.sol", " || x.size != y.size)", ")", "two boundaries with one successor are no fork"),
     ("src/CheckpointBridge.sol", "x.size == y.size && ", "", "roots of two sizes are a fork"),
-    ("src/CheckpointBridge.sol", " && checkpoint.successor == 0;\n            if", ";\n            if", "recorded boundary"),
+    ("src/CheckpointBridge.sol", " && checkpoint.successor == 0;\n            if", ";\n            if",
+     "recorded boundary"),
     ("src/CheckpointBridge.sol", " && checkpoint.size == size;", ";", "a boundary may be behind the head"),
     ("src/CheckpointBridge.sol", "known != 0 && ", "", "every new size is a fork"),
-    ("src/CheckpointBridge.sol", ", keccak256(\"1\"), genesis_)", ", keccak256(\"1\"), bytes32(0))", "domain without genesis"),
+    ("src/CheckpointBridge.sol", ", keccak256(\"1\"), genesis_)", ", keccak256(\"1\"), bytes32(0))",
+     "domain without genesis"),
     ("src/Accounts.sol", "        owed[asset][msg.sender] = 0;\n", "", "withdrawals can be repeated"),
     ("src/Accounts.sol", "        _paidIn[id][asset][escrow.round][msg.sender] = 0;\n", "", "refunds can be repeated"),
     ("src/Accounts.sol", "        escrow.amount -= amount;\n", "", "a refund stays in escrow"),
     ("src/Accounts.sol", "        escrow.amount = 0;\n", "", "releases can be repeated"),
     ("src/Accounts.sol", "        ++escrow.round;\n", "", "released income can be asked back"),
-    ("src/Accounts.sol", "asset, address to) external nonReentrant", "asset, address to) external", "withdraw re-entered"),
+    ("src/Accounts.sol", "asset, address to) external nonReentrant", "asset, address to) external",
+     "withdraw re-entered"),
     ("src/Accounts.sol", "IERC20(asset).balanceOf(address(this)) - before", "amount", "tokens count as they were sent"),
     ("src/Accounts.sol", "if (account == address(0)) return 0;", "", "shares go to nobody"),
-    ("src/Accounts.sol", "uint256 i = 1; i < terms.payees", "uint256 i = 2; i < terms.payees", "second payee gets nothing"),
+    ("src/Accounts.sol", "uint256 i = 1; i < terms.payees", "uint256 i = 2; i < terms.payees",
+     "second payee gets nothing"),
     ("src/MusicNFT.sol", "uint256 amount) external nonReentrant", "uint256 amount) external", "payToken re-entered"),
     ("src/MusicNFT.sol", "        firstCollector[id] = msg.sender;\n", "", "buyer is not the first collector"),
     ("src/MusicNFT.sol", "if (offers[id] != 0) delete offers[id];", "", "offers outlive the minter's ownership"),
@@ -71,86 +80,109 @@ RULES = (
     ("src/MusicNFT.sol", "        known.seq = status.seq;\n", "", "a status can be replayed"),
     ("src/MusicNFT.sol", "paid, address(0));", "paid, msg.sender);", "the buyer has a discount"),
     ("src/MusicNFT.sol", "        _requireMinted(id);\n    }", "    }", "income for what was not minted"),
-    ("src/MusicNFT.sol", "uint256(Terms.mintEntry(genesis, terms));\n        _req", "uint256(terms.claim);\n        _req", "id"),
-    ("src/Terms.sol", 'STATUS_KIND = "stretto/status/v1"', 'STATUS_KIND = "stretto/mint/v1"', "one kind for two leaves"),
+    ("src/MusicNFT.sol", "uint256(Terms.mintEntry(genesis, terms));\n        _req",
+     "uint256(terms.claim);\n        _req", "terms are not proved by the id"),
+    ("src/Terms.sol", 'STATUS_KIND = "stretto/status/v1"', 'STATUS_KIND = "stretto/mint/v1"',
+     "one kind for two leaves"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Mutant:
-    path: str
-    name: str
-    text: str
-    """Of the whole source file."""
-    hints: tuple[str, ...] = ()
-    """Strings in tests that look like they would notice."""
-
-    @property
-    def key(self) -> str:
-        return f"{self.path}: {self.name}"
+    key: str
+    tests: tuple[str, ...]
+    """Those that are likely to notice it. Most mutants end with them, in seconds."""
+    number: int = 0
+    """Of the check that is left out; 0: a rule is changed."""
+    path: str = ""
+    text: str = ""
+    """Of the whole source file, where a rule is changed."""
 
 
 def mutants(texts: dict[str, str]) -> Iterator[Mutant]:
+    number = 0
     for path, text in texts.items():
         for found in CHECK.finditer(text):
-            error = found[0].rpartition("revert ")[2].partition("(")[0]
-            if (path, error) in UNSEEN:
-                continue
-            line = text[: found.start()].count("\n") + 1
-            without = text[: found.start()] + text[found.end() :]
-            yield Mutant(path, f"line {line} without {error}", without, (f'"{error}', f"{error}("))
+            number += 1
+            line, error = text[: found.start()].count("\n") + 1, found[4]
+            if (path, error) not in UNSEEN:
+                yield Mutant(f"{path}: line {line} without {error}", naming(f'"{error}', f"{error}("), number)
     for path, old, new, name in RULES:
-        if texts[path].count(old) < 1:
+        if old not in texts[path]:
             raise SystemExit(f"rule '{name}': {path} does not have {old!r}")
-        yield Mutant(path, name, texts[path].replace(old, new, 1))
+        of_bridge = path.removeprefix("src/").removesuffix(".sol") in ("CheckpointBridge", "Quorum", "Rfc9162")
+        names = ("test_bridge_*.py", "test_check*.py", "test_merkle*.py") if of_bridge else ("test_[imf]*.py",)
+        tests = tuple(str(each) for name in names for each in sorted(HERE.glob(name)))
+        yield Mutant(f"{path}: {name}", tests, 0, path, texts[path].replace(old, new, 1))
 
 
-def likely_tests(mutant: Mutant) -> list[str]:
-    """Tests that name the error: most mutants end with them, in seconds."""
+def naming(*hints: str) -> tuple[str, ...]:
+    """Tests, or whole files of them, with one of these strings."""
     found = []
     for path in sorted(HERE.glob("test_*.py")):
         text = path.read_text()
         for node in ast.parse(text).body:
             segment = ast.get_source_segment(text, node) or ""
-            if any(hint in segment for hint in mutant.hints):
-                if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                    found.append(f"{path}::{node.name}")
-                elif not isinstance(node, ast.FunctionDef):
-                    found.append(str(path))
-    return found
+            if any(hint in segment for hint in hints):
+                one = isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+                found.append(f"{path}::{node.name}" if one and isinstance(node, ast.FunctionDef) else str(path))
+    return tuple(found)
 
 
-def passes(tests: list[str], folder: Path, evm: str) -> bool:
-    """Whether all of them pass on the artifacts in `folder`."""
+def with_switches(texts: dict[str, str]) -> dict[str, str]:
+    """The sources with every check behind a switch. What was pure reads the block now."""
+    numbers = itertools.count(1)
+
+    def switch(found: re.Match[str]) -> str:
+        return f"{found[1]}block.coinbase != address({next(numbers)}) && ({found[2]}){found[3]}"
+
+    return {path: re.sub(r"\bpure\b", "view", CHECK.sub(switch, text)) for path, text in texts.items()}
+
+
+def lay_out(installed: Path, texts: dict[str, str], folder: Path, only: frozenset[str]) -> None:
+    """Artifacts in `folder`: `only` these of the mutated sources, the others as they are committed."""
+    compiled = compile_contracts(installed, {**texts, **fixture_sources()}, warnings=True, only=only)
+    fixtures = json.loads(FIXTURES.read_text())
+    (folder / "fixtures").mkdir(parents=True, exist_ok=True)
+    for name in DEPLOYABLE:
+        shutil.copy(ARTIFACTS / f"{name}.json", folder)
+    for name in only:
+        made = {"abi": compiled[name]["abi"], "bytecode": "0x" + compiled[name]["evm"]["bytecode"]["object"]}
+        if name in DEPLOYABLE:
+            (folder / f"{name}.json").write_text(json.dumps(made))
+        else:
+            fixtures["contracts"][name] = made
+    (folder / "fixtures" / FIXTURES.name).write_text(json.dumps(fixtures))
+
+
+def passes(tests: tuple[str, ...], folder: Path, number: int) -> bool:
+    """Whether all of them pass on the artifacts in `folder`, without the check of that number."""
     environment = {
-        **os.environ, "STRETTO_ARTIFACTS": str(folder), "STRETTO_FIXTURES": str(folder / "fixtures" / "fixtures.json"),
-        "STRETTO_EVM": evm,
+        **os.environ, "STRETTO_ARTIFACTS": str(folder), "STRETTO_FIXTURES": str(folder / "fixtures" / FIXTURES.name),
+        "STRETTO_EVM": "anvil", "STRETTO_MUTANT": str(number),
     }  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    command += ["--deselect", str(HERE / "test_artifacts.py")]
+    for name in ("test_artifacts.py", "test_gas.py"):
+        command += ["--ignore", str(HERE / name)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TESTS_S, check=False)
     if ended.returncode not in (0, 1):
         raise SystemExit(f"the tests did not run:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
     return ended.returncode == 0
 
 
-def survives(mutant: Mutant, texts: dict[str, str], installed: Path, evm: str) -> str:
-    """"killed", "does not compile" or "survived"."""
+def survives(mutant: Mutant, texts: dict[str, str], installed: Path, switched: Path) -> str:
+    """ "killed", "does not compile" or "survived"."""
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+        folder = switched if mutant.number else Path(made)
         try:
-            built = build(installed, {**texts, mutant.path: mutant.text}, warnings=True)
+            if not mutant.number:
+                only = BRIDGE if "test_bridge" in mutant.tests[0] else TOKEN
+                lay_out(installed, {**texts, mutant.path: mutant.text}, folder, only)
         except CompilationFailed:
             return "does not compile"
-        for path, text in built.items():
-            # A folder of its own, as every file beside the artifacts is taken for one.
-            place = folder / "fixtures" / path.name if path == FIXTURES else folder / path.relative_to(ARTIFACTS)
-            place.parent.mkdir(exist_ok=True)
-            place.write_text(text)
-        likely = likely_tests(mutant) if mutant.hints else []
-        if likely and not passes(likely, folder, evm):
+        if mutant.tests and not passes(mutant.tests, folder, mutant.number):
             return "killed"
-        return "survived" if passes([str(HERE)], folder, evm) else "killed"
+        return "survived" if passes((str(HERE),), folder, mutant.number) else "killed"
 
 
 def state_of(texts: dict[str, str]) -> str:
@@ -165,7 +197,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     arguments = parser.parse_args()
     try:
-        installed, evm = install(tools=True), "anvil"
+        installed = install(tools=True)
     except Unavailable as error:
         print(f"stretto: no mutants were made: {error}", file=sys.stderr)
         return 3
@@ -176,8 +208,15 @@ def main() -> int:
     # Tests may have been added since: what survived then is tried again.
     results = {key: result for key, result in known.items() if result == "killed"}
     wanted = [each for each in mutants(texts) if arguments.only in each.key]
-    for mutant in track([each for each in wanted if each.key not in results], "mutants", disable=not sys.stderr.isatty()):
-        results[mutant.key] = survives(mutant, texts, installed, evm)
+    left = [each for each in wanted if each.key not in results]
+    switched = INSTALLED / "switched" / state[:16]
+    if left and not (switched / "passed").exists():
+        lay_out(installed, with_switches(texts), switched, BRIDGE | TOKEN)
+        if not passes((str(HERE),), switched, 0):
+            raise SystemExit("the tests fail on contracts of which nothing is left out")
+        (switched / "passed").touch()
+    for mutant in track(left, "mutants", disable=not sys.stderr.isatty()):
+        results[mutant.key] = survives(mutant, texts, installed, switched)
         RESULTS.write_text(json.dumps({"state": state, "results": results}, indent=1))
     found = {each.key: results[each.key] for each in wanted}
     survived = [key for key, result in found.items() if result == "survived"]

@@ -1,4 +1,4 @@
-"""What can be minted: terms that are in the log, on their chain, by their minter, once; and what the token then shows."""
+"""What can be minted: terms that are in the log, on their chain, by their minter, once; and what the token shows."""
 
 from __future__ import annotations
 

@@ -13,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from eth_abi.abi import encode
-
 from ledger.merkle import leaf_hash
 from tests.contracts.leaves import (
     MINT_KIND,
@@ -51,8 +49,9 @@ TERMS = {
         resale_basis=1, co_creation_share=1_000,
     ),
     "neither curator nor platform, a title of 128 bytes": MintTerms(
-        chain_id=1, nft=address(1), minter=address(2), payees=tuple((address(20 + i), 312 + (i < 16)) for i in range(32)),
-        title="x" * 128, royalty_to=address(3), royalty=1_500, sale_floor=0,
+        chain_id=1, nft=address(1), minter=address(2), title="x" * 128,
+        payees=tuple((address(20 + i), 312 + (i < 16)) for i in range(32)),
+        royalty_to=address(3), royalty=1_500, sale_floor=0,
     ),
 }  # fmt: skip
 STATUSES = {
@@ -78,22 +77,21 @@ def plain(value: Any) -> Any:
 
 
 def leaves() -> dict[str, Any]:
-    def vector(kind: bytes, abi_type: str, of: MintTerms | Status) -> dict[str, Any]:
-        preimage = encode(["bytes32", "bytes32", abi_type], [kind, GENESIS, of.abi])
+    def vector(of: MintTerms | Status) -> dict[str, Any]:
         entry = of.entry(GENESIS)
-        return {"fields": asdict(of), "preimage": preimage, "entry": entry, "leaf_hash": leaf_hash(entry)}
+        return {"fields": asdict(of), "preimage": of.preimage(GENESIS), "entry": entry, "leaf_hash": leaf_hash(entry)}
 
     return {
         "genesis": GENESIS,
         "mint": {
             "kind": MINT_KIND,
-            "abi": MINT_TYPE,
-            "vectors": [{"name": name, **vector(MINT_KIND, MINT_TYPE, each)} for name, each in TERMS.items()],
+            "abi": f"(bytes32,{MINT_TYPE})",
+            "vectors": [{"name": name, **vector(each)} for name, each in TERMS.items()],
         },
         "status": {
             "kind": STATUS_KIND,
-            "abi": STATUS_TYPE,
-            "vectors": [{"name": name, **vector(STATUS_KIND, STATUS_TYPE, each)} for name, each in STATUSES.items()],
+            "abi": f"(bytes32,{STATUS_TYPE})",
+            "vectors": [{"name": name, **vector(each)} for name, each in STATUSES.items()],
         },
     }
 

@@ -61,14 +61,21 @@ def slither() -> bool:
     program = environment / "bin" / "slither"
     if not program.exists():
         subprocess.run([sys.executable, "-m", "venv", str(environment)], timeout=LIMIT_S, check=True)
-        pip = [str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q", "install"]
-        if subprocess.run([*pip, SLITHER], timeout=LIMIT_S, check=False).returncode:
-            raise Unavailable(f"{SLITHER} could not be installed")
+        pip = [str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-qq", "install"]
+        made = subprocess.run([*pip, SLITHER], timeout=LIMIT_S, capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise Unavailable(f"{SLITHER} could not be installed: {made.stderr.strip()[-300:]}")
     report = folder / "slither.json"
     path = f"{folder / 'node_modules' / '.bin'}{os.pathsep}{os.environ['PATH']}"
     command = [str(program), ".", "--filter-paths", "node_modules|test/", "--json", str(report)]
     ended = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, timeout=LIMIT_S, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        timeout=LIMIT_S,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if not report.exists():
         print(ended.stderr[-2000:], file=sys.stderr)
