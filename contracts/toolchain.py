@@ -12,8 +12,8 @@ from typing import Any, Final
 HERE: Final = Path(__file__).resolve().parent
 INSTALLED: Final = HERE.parent / ".stretto" / "contracts"
 NODE_MAJOR_MIN: Final = 20
-INSTALL_S: Final = 300
-COMPILE_S: Final = 300
+INSTALL_S: Final = 240
+COMPILE_S: Final = 240
 
 PASSED_OVER: Final = {
     "2394",  # "Transient storage ... can break composability": the reentrancy guard clears it, as the warning asks

@@ -79,13 +79,13 @@ contract FuzzTest is Testing {
     {
         bytes32[] memory entries = _entries(bound(size, 1, 40), seed);
         uint64 count = uint64(entries.length);
-        uint64 at = uint64(index % count);
-        bytes32[] memory path = MerkleLog.inclusion(entries, at, count);
+        uint64 place = uint64(index % count);
+        bytes32[] memory path = MerkleLog.inclusion(entries, place, count);
         bytes32 root = MerkleLog.root(entries, count);
-        _verifier.inclusion(entries[at], at, count, root, path);
+        _verifier.inclusion(entries[place], place, count, root, path);
         uint64 elsewhere = uint64(other % count);
-        if (elsewhere == at) return;
-        try _verifier.inclusion(entries[at], elsewhere, count, root, path) {
+        if (elsewhere == place) return;
+        try _verifier.inclusion(entries[place], elsewhere, count, root, path) {
             revert Failed("accepted at another index");
         } catch {}
     }
@@ -119,13 +119,13 @@ contract FuzzTest is Testing {
         vm.mockCall(address(2), "", "");
         try _verifier.leaf(bytes32(0)) {
             revert Failed("a leaf was hashed");
-        } catch (bytes memory error) {
-            expect(bytes4(error) == Rfc9162.Sha256Unavailable.selector, "another error");
+        } catch (bytes memory said) {
+            expect(bytes4(said) == Rfc9162.Sha256Unavailable.selector, "another error");
         }
         try _verifier.node(bytes32(0), bytes32(0)) {
             revert Failed("a node was hashed");
-        } catch (bytes memory error) {
-            expect(bytes4(error) == Rfc9162.Sha256Unavailable.selector, "another error");
+        } catch (bytes memory said) {
+            expect(bytes4(said) == Rfc9162.Sha256Unavailable.selector, "another error");
         }
     }
 

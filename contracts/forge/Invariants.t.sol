@@ -20,6 +20,41 @@ contract InvariantsTest is Testing {
         targets[0] = address(_world);
     }
 
+    /// @notice Calls that forge draws could all come to nothing: here each does what the invariants are about.
+    function test_world_does_what_the_invariants_are_about() external {
+        _world.appendTerms(0);
+        _world.appendTerms(1);
+        _world.appendAnything(7);
+        _world.submitWithoutQuorum(2);
+        _world.submit(_world.SONGS());
+        _world.mint(0);
+        _world.mint(0);
+        _world.rewrite(1, 3, "x");
+        _world.pay(0, 5, 1_000, false);
+        _world.pay(0, 5, 1_000, true);
+        _world.sell(0, 5, 500);
+        _world.transfer(0, 5, 4);
+        _world.rotate(3);
+        _world.showStatus(0, 1);
+        _world.pay(0, 4, 900, true);
+        _world.showStatus(0, 0);
+        _world.release(0, true);
+        _world.showStatus(0, 1);
+        _world.pay(0, 4, 800, false);
+        _world.showStatus(0, 2);
+        _world.refund(0, 4, false);
+        _world.withdraw(1, true);
+        _world.withdraw(1, false);
+        string[11] memory all = [
+            "submitted", "refused", "minted", "paid", "sold", "transferred", "rotated", "status", "released", "refunded",
+            "withdrawn"
+        ];
+        for (uint256 i = 0; i < all.length; ++i) expect(_world.happened(all[i]) > 0, all[i]);
+        expect(_world.mints() == 1, "one token");
+        expect(_world.broken() == 0, "nothing forbidden");
+        expect(_due(address(0)) == address(_world.nft()).balance && _due(address(0)) > 0, "solvent");
+    }
+
     function invariant_nothing_forbidden_succeeds() external view {
         expect(_world.broken() == 0, "something forbidden succeeded, or something honest was refused");
     }

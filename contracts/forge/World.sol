@@ -115,10 +115,10 @@ contract World is Testing {
     }
 
     /// @notice A whole dishonest set, with the best proof it can make of a history that it has changed.
-    function rewrite(uint256 at, uint256 more, bytes32 other) external {
+    function rewrite(uint256 index, uint256 more, bytes32 other) external {
         uint64 last = bridge.size();
         bytes32[] memory forged = _copy(last + 1 + more % 8);
-        forged[at % last] = keccak256(abi.encode(other, "forged"));
+        forged[index % last] = keccak256(abi.encode(other, "forged"));
         uint64 size = uint64(forged.length);
         SignedCheckpoint memory signed = _sign(Checkpoint(_epoch, size, MerkleLog.root(forged, size), 0), 4);
         try bridge.submit(signed, MerkleLog.consistency(forged, last, size)) {

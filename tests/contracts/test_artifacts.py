@@ -22,6 +22,7 @@ from contracts.build import (
 from contracts.toolchain import HERE, CompilationFailed, Unavailable, install
 
 
+@pytest.mark.timeout(900)
 def test_rebuilt_artifacts_are_the_committed_ones() -> None:
     try:
         installed = install()
@@ -30,6 +31,7 @@ def test_rebuilt_artifacts_are_the_committed_ones() -> None:
     assert differences(build(installed, sources())) == [], "make contracts WRITE=1"
 
 
+@pytest.mark.timeout(900)
 def test_changed_source_is_noticed() -> None:
     try:
         installed = install()
