@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -130,7 +131,8 @@ class Anvil:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [str(program), "--port", str(port), "--chain-id", str(chain_id), "--hardfork", hardfork, "--silent"]
-        self._process = subprocess.Popen([*command, "--balance", "1000000"])
+        # npm starts the program through a script: a group of their own, so that both can be ended.
+        self._process = subprocess.Popen([*command, "--balance", "1000000"], start_new_session=True)
         self._url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 30
         while True:
@@ -184,7 +186,7 @@ class Anvil:
         self._ask("evm_revert", snapshot)
 
     def close(self) -> None:
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     @staticmethod
