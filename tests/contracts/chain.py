@@ -27,10 +27,22 @@ CHAIN_ID = 32769
 """Zilliqa's; the leaves of these tests are bound to it."""
 GAS = 16_000_000
 """For every transaction: below the cap of 2^24 that Ethereum puts on one."""
-ARTIFACTS = Path(os.environ.get("STRETTO_ARTIFACTS", Path(__file__).parents[2] / "contracts" / "artifacts"))
-MUTANT = int(os.environ.get("STRETTO_MUTANT", "0"))
-"""Which check the contracts leave out, if tests/contracts/mutants.py built them: they read it as the coinbase."""
-FIXTURES = Path(os.environ.get("STRETTO_FIXTURES", Path(__file__).parent / "fixtures.json"))
+COMMITTED = Path(__file__).parents[2] / "contracts" / "artifacts"
+
+
+def artifacts() -> Path:
+    """The folder of the contracts under test: tests/contracts/mutants.py changes it from run to run."""
+    return Path(os.environ.get("STRETTO_ARTIFACTS", COMMITTED))
+
+
+def fixtures() -> Path:
+    """The contracts that only tests deploy."""
+    return Path(os.environ.get("STRETTO_FIXTURES", Path(__file__).parent / "fixtures.json"))
+
+
+def mutant() -> int:
+    """Which check the contracts leave out, if tests/contracts/mutants.py built them: they read it as the coinbase."""
+    return int(os.environ.get("STRETTO_MUTANT", "0"))
 
 
 class Reverted(Exception):
@@ -72,7 +84,7 @@ class PyEvm:
         backend = PyEVMBackend(vm_configuration=((0, CancunVM),))
         type(backend.chain).chain_id = chain_id  # eth-tester's own would fail every check of the chain in a leaf
         self._tester = EthereumTester(backend)
-        if MUTANT:
+        if mutant():
             raise NotImplementedError("mutants run on anvil")
         self.accounts = self._tester.get_accounts()
 
@@ -143,8 +155,8 @@ class Anvil:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
-        if MUTANT:
-            self._ask("anvil_setCoinbase", f"0x{MUTANT:040x}")
+        if mutant():
+            self._ask("anvil_setCoinbase", f"0x{mutant():040x}")
 
     def _ask(self, method: str, *params: Any) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
@@ -195,18 +207,20 @@ class Anvil:
         return {**made, "to": to} if to else made
 
 
-@cache
 def artifact(name: str) -> dict[str, Any]:
     """ABI and bytecode of a contract, or of one that only tests deploy."""
-    path = ARTIFACTS / f"{name}.json"
-    if path.exists():
-        return dict(json.loads(path.read_text()))
-    return dict(json.loads(FIXTURES.read_text())["contracts"][name])
+    path = artifacts() / f"{name}.json"
+    return _read(path) if path.exists() else dict(_read(fixtures())["contracts"][name])
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text()))
 
 
 @cache
 def _errors() -> dict[bytes, Any]:
-    names = [path.stem for path in ARTIFACTS.glob("*.json")] + list(json.loads(FIXTURES.read_text())["contracts"])
+    names = [path.stem for path in COMMITTED.glob("*.json")] + list(_read(fixtures())["contracts"])
     return {
         function_abi_to_4byte_selector(item): item
         for name in names
