@@ -38,6 +38,7 @@ contract ReentrantToken is ERC20("Reentrant", "RE") {
     function arm(MusicNFT target_, bytes calldata callback_) external {
         target = target_;
         callback = callback_;
+        _approve(address(this), address(target_), type(uint256).max); // it can pay itself
     }
 
     function _update(address from, address to, uint256 amount) internal override {
