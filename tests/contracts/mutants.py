@@ -87,8 +87,8 @@ RULES = (
     ("src/MusicNFT.sol", "paid, address(0));", "paid, MUTATED ? msg.sender : address(0));", "the buyer has a discount"),
     ("src/MusicNFT.sol", "_requireMinted(id);\n    }", "if (!(MUTATED)) _requireMinted(id);\n    }",
      "income for what was not minted"),
-    ("src/MusicNFT.sol", "uint256(Terms.mintEntry(genesis, terms));\n        _req",
-     "MUTATED ? uint256(terms.claim) : uint256(Terms.mintEntry(genesis, terms));\n        _req",
+    ("src/MusicNFT.sol", "id = uint256(Terms.mintEntry(genesis, terms));",
+     "id = MUTATED ? uint256(terms.claim) : uint256(Terms.mintEntry(genesis, terms));",
      "terms are not proved by the id"),
     ("src/Terms.sol", "bytes.concat(STATUS_KIND,", "bytes.concat(MUTATED ? MINT_KIND : STATUS_KIND,",
      "one kind for two leaves"),
@@ -146,6 +146,7 @@ def with_switches(texts: dict[str, str]) -> dict[str, str]:
             text = f"if (!({mutated})) {{ {old} }}"
         else:
             text = f"({mutated} ? ({new}) : ({old}))"
+        assert old in made[path], f"an earlier rule has changed what '{name}' is to change"
         made[path] = made[path].replace(old, text, 1)
     return made
 
