@@ -13,10 +13,10 @@ NIGHTLY_SEEDS ?= 20000
 GPU_TOOLCHAIN ?= --if-possible
 SECONDS_TO_FUZZ := $(if $(filter command% env%,$(origin SECONDS)),$(SECONDS),3600)
 
-.PHONY: help demo test check format bench bench-hash sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify gpu-toolchain gpu-ptx gpu-extra
+.PHONY: help demo test check format bench bench-hash sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify gpu-toolchain gpu-ptx gpu-extra contracts contracts-verify contracts-mutants
 
 help:  ## Shows this list
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
 
 demo: setup  ## The main job on real audio; AUDIO=/path/to/music uses your own folder
 	@exec $(BIN)/stretto demo $(if $(AUDIO),--audio "$(AUDIO)")
@@ -83,6 +83,15 @@ fuzz: setup-dev  ## Fuzzes every decoder; SECONDS=N over all of them, an hour un
 
 interop: setup-dev  ## js-libp2p against real nodes; needs Node.js 20 or newer
 	@$(BIN)/python -m pytest -q tests/interop
+
+contracts: setup-dev  ## Builds the contracts and compares them with contracts/artifacts; WRITE=1 writes them; needs Node.js 20
+	@$(BIN)/python -m contracts.build $(if $(WRITE),--write)
+
+contracts-verify: setup-dev  ## The slow checks of the contracts: anvil, forge, slither; needs Node.js 20
+	@$(BIN)/python -m tests.contracts.verify
+
+contracts-mutants: setup-dev  ## Breaks every check of the contracts; the tests must notice; needs Node.js 20
+	@$(BIN)/python -m tests.contracts.mutants
 
 gpu-verify: setup-dev  ## Checks the GPU kernels without a GPU: host, sanitizers, PTX, pycuda on a driver of our own
 	@$(BIN)/python -m tests.kernels.driver.toolchain

@@ -1,0 +1,1 @@
+"""The contracts on public chains: Solidity sources, how they are built, and the committed artifacts."""
