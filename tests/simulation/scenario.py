@@ -378,14 +378,14 @@ class Run:
     def _await_desertion(self) -> None:
         """Whoever is to propose the boundary stops for good just then, and nothing else is going on."""
         world = self.world
-        deciding = [n for n in world.nodes.values() if n.disk.next_roster is not None and isinstance(n.engine, Engine)]
-        for node in deciding:
-            assert isinstance(node.engine, Engine), "chosen for it"
-            leader = node.seats[node.engine.status().leader]
+        deciding = [n for n in world.nodes.values() if n.disk.next_roster is not None]
+        # Before any of them stops: it may be one that decides.
+        leaders = [n.seats[n.engine.status().leader] for n in deciding if isinstance(n.engine, Engine)]
+        for leader in leaders:
             if leader in self.scenario.faulty and leader not in self._deserted:
                 self._deserted.add(leader)
                 world.stop(leader)
-        if not deciding:
+        if not leaders:
             world.at(world.now_ms + 1, self._await_desertion)
 
     def _check_caught_up(self) -> None:
