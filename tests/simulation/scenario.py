@@ -226,7 +226,6 @@ class Run:
         self.politics = Politics(self.world, scenario.faulty)
         self._appetite = appetite
         self._deserted: set[int] = set()
-        self._isolated: int | None = None
 
     def play(self) -> Outcome:
         world = self.world
@@ -308,17 +307,18 @@ class Run:
     def _isolate(self, number: int) -> None:
         """Once it waits for something to be ordered: so that it has a reason to speak when it is back."""
         if self.world.nodes[number].disk.pending():
-            self._isolated = number
             self._partition((frozenset({number}), frozenset(self.world.checks.top_term.members) - {number}))
         elif self.world.now_ms < TROUBLE_MS:
             self.world.at(self.world.now_ms + 1, lambda: self._isolate(number))
 
-    def _isolated_in_silence(self) -> bool:
-        """Whether what the isolated one waited for became final by what was on its way, and others went on without it.
+    def _is_somebody_left_in_silence(self) -> bool:
+        """Whether a node is behind and waits for nothing, where nobody submits anything more: it has no reason to ask.
 
-        In a quiet chain it has no reason to ask then, and nobody to tell it but its peers, who greet when it is back.
+        Here a cut swallows messages; a real line breaks or delivers late, and whoever is back is greeted.
         """
-        return self._isolated is not None and not self.world.nodes[self._isolated].disk.pending()
+        top = max(node.disk.head.height for node in self.world.nodes.values())
+        behind = [node for node in self.world.nodes.values() if node.disk.head.height < top]
+        return self.scenario.is_patient and any(not node.disk.pending() for node in behind)
 
     # ---- good weather ------------------------------------------------------------------------------------------------
 
@@ -332,7 +332,7 @@ class Run:
         for number, node in world.nodes.items():
             if node.engine is None:
                 world.start(number)
-        if scenario.reconnects or self._isolated_in_silence():
+        if scenario.reconnects or self._is_somebody_left_in_silence():
             world.reconnect()
         self.clients.spread_again(submits=not scenario.is_patient)
         if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
