@@ -103,7 +103,7 @@ class Reader:
     def content(self, path: bytes) -> Content:
         """One regular file's. Raises: Unusable where it cannot be read, is none, or changed while it was read."""
         try:
-            descriptor = self._open(path)
+            descriptor = self.open(path)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise Unusable(path, explain(error) if isinstance(error, OSError) else str(error)) from error
         try:
@@ -113,7 +113,8 @@ class Reader:
         finally:
             os.close(descriptor)
 
-    def _open(self, path: bytes) -> int:
+    def open(self, path: bytes) -> int:
+        """Leaves no trace where it may. Raises: OSError; ValueError for a NUL in the name."""
         try:
             return os.open(path, self._flags)
         except PermissionError:
@@ -161,7 +162,7 @@ class Reader:
         start, at_once = 0, True
         while True:
             end = min(size, start + (TRIAL_BYTES if parallel and start == 0 else WINDOW_BYTES))
-            self.from_disk = not self._is_there(descriptor, start, end)
+            self.from_disk = not self.is_there(descriptor, start, end)
             if self._mapped and not self.from_disk and end > start:
                 began = time.perf_counter()
                 try:
@@ -184,7 +185,7 @@ class Reader:
                 break
         return start, blake3.digest(), sha256.digest() if sha256 is not None else None
 
-    def _is_there(self, descriptor: int, start: int, end: int) -> bool:
+    def is_there(self, descriptor: int, start: int, end: int) -> bool:
         """Is this part of the file in memory? True where the system cannot tell: its pages are then left alone."""
         try:
             for offset in (*range(start + PROBE_BYTES, end, PROBE_BYTES), max(start, end - 1)):
@@ -209,17 +210,20 @@ class Reader:
                 return
             yield view[:count]
             offset += count
-            if self.from_disk:
-                self._fetched_bytes += count
-                if offset == end or offset - kept >= DROP_BYTES:
-                    if self._fetched_bytes > self._keep_bytes:
-                        _advise(descriptor, kept, offset - kept, "POSIX_FADV_DONTNEED")
-                    kept = offset
+            if self.from_disk and (offset == end or offset - kept >= DROP_BYTES):
+                self.leave(descriptor, kept, offset - kept)
+                kept = offset
+
+    def leave(self, descriptor: int, offset: int, length: int) -> None:
+        """What was fetched from disk is done with: it goes where more was fetched than may stay."""
+        self._fetched_bytes += length
+        if self._fetched_bytes > self._keep_bytes:
+            _advise(descriptor, offset, length, "POSIX_FADV_DONTNEED")
 
     def tell_ahead(self, path: bytes) -> None:
         """Has the kernel fetch the beginning of a file that will be read soon. What is wrong with it shows then."""
         try:
-            descriptor = self._open(path)
+            descriptor = self.open(path)
         except (OSError, ValueError):
             return
         try:

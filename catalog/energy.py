@@ -160,9 +160,13 @@ def energy_report(energies: Iterable[Energy], tracks: int) -> dict[str, Any]:
 class MachineMeter:
     """Energy of this machine, for the report of a run: a `catalog.run_report.EnergyMeter`."""
 
-    def __init__(self, sources: Iterable[Source] | None = None) -> None:
-        """sources: the processors of this machine, unless told otherwise."""
-        self._meter = EnergyMeter(machine_sources(gpu=False) if sources is None else sources)
+    def __init__(
+        self, sources: Iterable[Source] | None = None, *, gpu_took_part: Callable[[], bool] | None = None
+    ) -> None:
+        """sources: the processors of this machine, unless told otherwise. gpu_took_part: asked at the end, where one
+        may: what an idle one drew is not charged to the work."""
+        self._gpu_took_part = gpu_took_part
+        self._meter = EnergyMeter(machine_sources(gpu=gpu_took_part is not None) if sources is None else sources)
 
     def start(self) -> None:
         """From here on."""
@@ -170,4 +174,7 @@ class MachineMeter:
 
     def stop(self, tracks: int) -> dict[str, Any]:
         """What run.json says under "energy"."""
-        return energy_report(self._meter.stop(), tracks)
+        energies = self._meter.stop()
+        if self._gpu_took_part is not None and not self._gpu_took_part():
+            energies = tuple(energy for energy in energies if energy.source != Nvml.name)
+        return energy_report(energies, tracks)

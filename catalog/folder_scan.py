@@ -102,7 +102,7 @@ def scan_folders(
             listed(counts)
         complete = False
         try:
-            for work, result in _read(journal, roots, engine):
+            for work, result in _read(journal, roots, engine, counts.to_do_bytes):
                 read[0] += 1
                 read[1] += work.size_bytes
                 if done is not None:
@@ -159,7 +159,7 @@ def _listing(roots: Sequence[tuple[Path, Path]], out: Path) -> Iterator[Listed]:
 
 
 def _read(
-    journal: Journal, roots: Sequence[tuple[Path, Path]], engine: Engine
+    journal: Journal, roots: Sequence[tuple[Path, Path]], engine: Engine, expected_bytes: int
 ) -> Iterator[tuple[Work, TrackRecord | LeftOut]]:
     def work() -> Iterator[Work]:
         for name, index, size in journal.to_do():
@@ -167,7 +167,7 @@ def _read(
             yield Work(path=root / name, root=root, size_bytes=size)
 
     failures = 0
-    with closing(engine.results(work())) as results:
+    with closing(engine.results(work(), expected_bytes)) as results:
         for item, result in results:
             failures = failures + 1 if isinstance(result, LeftOut) and result.cause is Cause.DEVICE else 0
             journal.add(item.path.relative_to(item.root).as_posix(), result)

@@ -22,6 +22,7 @@ from catalog.run_report import NOT_COMPUTED, RUN_NAME, EnergyMeter
 from catalog.scan import LeftOut
 from catalog.tools import Tools, find_tools
 from cli.output import CliError, Exit, PathArgument, complain, human_bytes, json_option, print_json, printable, say
+from kernels.calibrated import is_any_calibrated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +84,8 @@ def scan_command(
 
 def _engine(name: str, threads: int | None, tools: Tools) -> tuple[Engine, EnergyMeter]:
     if name == "local":
-        return LocalEngine(threads or processors(), tools), MachineMeter()
+        local = LocalEngine(threads or processors(), tools, say=complain)
+        return local, MachineMeter(gpu_took_part=(lambda: local.uses_gpu) if is_any_calibrated() else None)
     from catalog.cluster.engine import RayEngine
     from catalog.cluster.start import parse_engine
 

@@ -13,6 +13,7 @@ import time
 from catalog.content import Reader, memory_bytes
 from catalog.crew import PROCESSES_MAX, Crew, Ready, processors
 from catalog.walk import Unusable, walk
+from kernels.calibrated import is_any_calibrated
 
 TYPE_CHECKING = False  # see catalog.walk
 if TYPE_CHECKING:
@@ -112,6 +113,17 @@ def _journal(path: str) -> Journal:
 
 
 def _answers(bench: _Bench, items: Iterator[bytes | Ready], advance: Callable[[int], None] | None) -> Iterator[bytes]:
+    if is_any_calibrated() and not bench.with_sha256:
+        from cli import sum_gpu
+
+        ahead = sum_gpu.Ahead(items)
+        hasher = sum_gpu.open_gpu(ahead, threads=bench.processes, say=lambda line: _complain(os.fsencode(line)))
+        items = ahead.all()
+        if hasher is not None:
+            keep_bytes = memory_bytes() // 2
+            return sum_gpu.answers(
+                hasher, items, threads=bench.processes, keep_bytes=keep_bytes, make=bench.answer, advance=advance
+            )
     try:
         crew = Crew(
             bench.hire,
@@ -169,6 +181,16 @@ class _Bench:
     def redo(self, paths: list[bytes]) -> bytes:
         """In this process, so without mapping: a fault in a file then comes as an error that can be named."""
         return self._hash(Reader(with_sha256=self.with_sha256), paths)
+
+    def answer(self, path: bytes, content: Content | None) -> bytes:
+        """For one file, whose content another backend has told; else it is read in this process."""
+        if content is None:
+            return self.redo([path])
+        answer = _Answer()
+        self.show(answer, path, content.size_bytes, content.blake3, content.sha256)
+        if self._journaled:
+            answer.add(_KEEP, _entry(path, content))
+        return answer.packed()
 
     def _hash(self, reader: Reader, paths: list[bytes]) -> bytes:
         answer = _Answer()

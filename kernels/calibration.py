@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from kernels.calibrated import state_path
 from kernels.pipeline import Device, Gpu, Lent, Pipeline
 from kernels.sources import BytesSource
 
@@ -86,6 +87,14 @@ class Calibration:
             return None
         saved = min((r.cpu_s - r.gpu_s) / r.bytes for r in self.rows if r.batch_bytes >= crossover)
         return max(crossover, int(self.open_s / saved))
+
+    def summary(self) -> dict[str, object]:
+        """For a run report."""
+        return {
+            "gpu": self.uuid, "name": self.name, "driver": self.driver, "ptx_sha256": self.ptx_sha256,
+            "measured_at": self.measured_at, "threads": self.threads, "crossover_bytes": self.crossover_bytes,
+            "worth_from_bytes": self.worth_from_bytes,
+        }  # fmt: skip
 
     def invalid_because(self, *, driver: str, ptx_sha256: str, threads: int) -> str | None:
         """Why it says nothing about now; None where it does."""
@@ -167,9 +176,8 @@ def _by_turns(
 
 
 def state_folder() -> Path:
-    """Where a user's programs keep state, by the XDG base directory specification."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "stretto" / "gpu"
+    """Where calibrations are remembered."""
+    return Path(state_path())
 
 
 def save(calibration: Calibration, folder: Path) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,9 +38,11 @@ class Choice:
 class Hasher:
     """Hashes many sources with the best backend. A context manager, for one thread."""
 
-    def __init__(self, pipeline: Pipeline, reasons: list[str]) -> None:
+    def __init__(self, pipeline: Pipeline, reasons: list[str], used: Sequence[Calibration] = ()) -> None:
+        """used: the calibrations of those GPUs."""
         self._pipeline = pipeline
         self._reasons = reasons
+        self._used = used
         self._opened = pipeline.gpus
 
     @property
@@ -49,12 +51,17 @@ class Hasher:
         return bool(self._pipeline.gpus)
 
     @property
+    def opened_gpu(self) -> bool:
+        """Whether one was ready at the start."""
+        return bool(self._opened)
+
+    @property
     def why(self) -> str:
         """One line: which backend was chosen, for which reason, and what became of it."""
         which = f"GPU {', '.join(self._opened)}" if self._opened else "CPU"
         return "; ".join([f"{which}: {self._reasons[0]}", *self._reasons[1:], *self._pipeline.events])
 
-    def hash(self, sources: Iterable[Source]) -> Iterator[Hashed]:
+    def hash(self, sources: Iterable[Source]) -> Generator[Hashed, None, None]:
         """One result for each source, in their order; a source that cannot be read has its error in its place."""
         return self._pipeline.hash(sources)
 
@@ -68,6 +75,7 @@ class Hasher:
                 for name in sorted(pipeline.messages_by)
             },
             "gpu_digests_compared": pipeline.compared,
+            "calibrations": [known.summary() for known in self._used],
             "events": list(pipeline.events),
         }
 
@@ -97,6 +105,7 @@ def open_best(
     choice = choose(folder, threads=threads, expected_bytes=expected_bytes)
     disable = _disabler(folder, say)
     gpus: list[Gpu] = []
+    used: list[Calibration] = []
     reasons: list[str] = []
     for info, known in choice.gpus:
         assert known.crossover_bytes is not None, "chosen because it wins"
@@ -108,10 +117,17 @@ def open_best(
             say(f"{line}; hashing without it")
             choice.reasons.append(line)
         else:
+            used.append(known)
             reasons.append(f"faster here for batches from {known.crossover_bytes} bytes on ({known.measured_at})")
     crossover = max((known.crossover_bytes or 0 for _, known in choice.gpus), default=0)
     pipeline = Pipeline(gpus, threads=threads, crossover_bytes=crossover, say=say, distrust=disable)
-    return Hasher(pipeline, [*dict.fromkeys(reasons), *choice.reasons])
+    return Hasher(pipeline, [*dict.fromkeys(reasons), *choice.reasons], used)
+
+
+def worth_from_bytes(folder: Path | None = None) -> int | None:
+    """How much there must be to hash before any GPU is worth its start. None: no GPU was found to be faster."""
+    known = calibration.load(folder or calibration.state_folder()).values()
+    return min((c.worth_from_bytes for c in known if c.worth_from_bytes is not None), default=None)
 
 
 def choose(folder: Path, *, threads: int, expected_bytes: int | None = None) -> Choice:
@@ -119,10 +135,9 @@ def choose(folder: Path, *, threads: int, expected_bytes: int | None = None) -> 
     known = calibration.load(folder)
     if not known:
         return Choice(reasons=["no GPU was calibrated here (stretto gpu calibrate)"])
-    winners = {uuid: c for uuid, c in known.items() if c.worth_from_bytes is not None}
-    if not winners:
+    least = worth_from_bytes(folder)
+    if least is None:
         return Choice(reasons=["faster here than every GPU that was calibrated"])
-    least = min(c.worth_from_bytes or 0 for c in winners.values())
     if expected_bytes is not None and expected_bytes < least:
         return Choice(reasons=[f"{expected_bytes} bytes to hash, a GPU is worth its start from {least} on"])
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
@@ -161,7 +161,7 @@ class Pipeline:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def hash(self, sources: Iterable[Source]) -> Iterator[Hashed]:
+    def hash(self, sources: Iterable[Source]) -> Generator[Hashed, None, None]:
         """One result for each source, in their order."""
         batch: list[_Message] = []
         filled = 0

@@ -29,7 +29,11 @@ class RayEngine:
         self._scan: RayScan | None = None
         self._own = EnergyMeter(machine_sources(gpu=False))
 
-    def results(self, work: Iterable[Work]) -> Generator[Result, None, None]:
+    def results(
+        self,
+        work: Iterable[Work],
+        expected_bytes: int | None = None,  # noqa: ARG002  an Engine; workers see a batch at a time
+    ) -> Generator[Result, None, None]:
         """As `Engine.results`. Raises: ClusterError (`catalog.cluster.start`)."""
         remaining = iter(work)
         first = next(remaining, None)

@@ -14,15 +14,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from catalog.cluster.gpu import GpuHashing
-from catalog.cluster.queue import Item
+from catalog.cluster.queue import BATCH_BYTES_MAX, Item
 from catalog.energy import Energy, EnergyMeter, machine_sources
+from catalog.gpu import GpuHashing
 from catalog.manifest import TrackRecord, encode_head
 from catalog.record import algorithms_of, record_of
 from catalog.scan import Cause, LeftOut, explain
 from catalog.tools import Tools, find_tools
+from kernels.dispatch import open_best
 
 PROBE_BYTES: Final = 64 * 1024
+GPU_BATCH_BYTES: Final = 2 * BATCH_BYTES_MAX
+"""A larger one would only hold memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,7 @@ class Worker:
         """measure: this worker counts its machine's energy from now on. gpu: Ray gave it one."""
         backend = "CPU: the worker has no GPU"
         if gpu:
-            hashing = GpuHashing()
+            hashing = GpuHashing(open_best(threads=1, batch_bytes=GPU_BATCH_BYTES))
             backend = hashing.why
             self._gpu = hashing if hashing.is_on else None
         if measure:

@@ -37,7 +37,7 @@ class Watched(LocalEngine):
         self.read: list[str] = []
         self._before = before or {}
 
-    def results(self, work: Iterable[Work]) -> Generator[Result, None, None]:
+    def results(self, work: Iterable[Work], _: int | None = None) -> Generator[Result, None, None]:
         for item in work:
             self.read.append(item.path.name)
             self._before.get(item.path.name, lambda: None)()
@@ -47,7 +47,7 @@ class Watched(LocalEngine):
 class Backwards(LocalEngine):
     """Takes all there is and answers from the end."""
 
-    def results(self, work: Iterable[Work]) -> Generator[Result, None, None]:
+    def results(self, work: Iterable[Work], _: int | None = None) -> Generator[Result, None, None]:
         for item in reversed(list(work)):
             yield item, record_of(item.path, item.root, tools=self._tools)
 

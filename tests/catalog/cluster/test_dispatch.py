@@ -9,11 +9,10 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from catalog.cluster import dispatch, gpu
+from catalog.cluster import dispatch
 from catalog.cluster.dispatch import RayScan
 from catalog.cluster.queue import DEATHS_MAX
 from catalog.cluster.start import WorkersLost
@@ -360,8 +359,7 @@ class PretendedHasher:
 
 
 def worker_with_gpu(monkeypatch: pytest.MonkeyPatch, hasher: PretendedHasher, path: Path, music: Path) -> Worker:
-    real = gpu.GpuHashing
-    monkeypatch.setattr("catalog.cluster.worker.GpuHashing", lambda: real(cast("Any", hasher)))
+    monkeypatch.setattr("catalog.cluster.worker.open_best", lambda **_: hasher)
     worker = Worker(fingerprints=True)
     probe = dispatch.probe_of(dispatch.Item.of(work_on(path, music)), NO_TOOLS)
     assert worker.hello(probe, measure=False, gpu=True) == Hello(
