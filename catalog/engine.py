@@ -44,8 +44,8 @@ class Engine(Protocol):
     def results(self, work: Iterable[Work], expected_bytes: int | None = None) -> Generator[Result, None, None]:
         """Each item of `work` with its result, in any order.
 
-        expected_bytes: of all of it, where known. `work` is read in the caller's thread, and only as fast as results are taken. Closed early, it starts nothing
-        more and ends what it has begun.
+        expected_bytes: of all of it, where known. `work` is read in the caller's thread, and only as fast as results
+        are taken. Closed early, it starts nothing more and ends what it has begun.
         """
 
     def describe(self) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from kernels.dispatch import open_best
 
 PROBE_BYTES: Final = 64 * 1024
 GPU_BATCH_BYTES: Final = 2 * BATCH_BYTES_MAX
-"""A larger one would only hold memory."""
+"""Of the GPU: a larger one would only hold memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -265,10 +265,15 @@ def test_other_verbs_and_help_work_through_the_command() -> None:
         assert said in ended.stdout
 
 
-def test_a_plain_hash_imports_nothing_that_takes_longer_than_hashing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_calibrated", [False, True], ids=["no GPU", "little to do for a GPU"])
+def test_a_plain_hash_imports_nothing_that_takes_longer_than_hashing(tmp_path: Path, *, is_calibrated: bool) -> None:
     (tmp_path / "song").write_bytes(b"content")
-    command = [sys.executable, "-SP", "-X", "importtime", ROOT / "cli" / "start.py", "hash", tmp_path]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    if is_calibrated:
+        (tmp_path / "state" / "stretto" / "gpu").mkdir(parents=True)
+        (tmp_path / "state" / "stretto" / "gpu" / "GPU-0.json").write_bytes(b"{}")
+    command = [sys.executable, "-SP", "-X", "importtime", ROOT / "cli" / "start.py", "hash", tmp_path / "song"]
+    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
     imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in ended.stderr.splitlines() if "|" in line}
     assert "blake3" in imported
     heavy = {
