@@ -18,8 +18,9 @@ from catalog.manifest import TrackRecord
 from catalog.record import record_of
 from catalog.tools import NO_TOOLS
 from kernels.pipeline import Hashed
-from kernels.sources import Source, SourceError, digest_on_cpu
+from kernels.sources import READ_BYTES, Source, SourceError, digest_on_cpu
 from tests.catalog.builders import tagged_flac
+from tests.catalog.test_content import in_memory, out_of_memory
 from tests.kernels.driver.toolchain import ROOT
 
 
@@ -118,6 +119,17 @@ def test_a_file_that_changes_before_its_digest_is_there_has_none(files: list[Pat
     found = dict(each(Meddling(batch=1), files))
     assert found[files[2]] is None
     assert found[files[3]] == digest_of(files[3])
+
+
+def test_what_was_not_in_memory_is_dropped_only_beyond_what_may_be_kept(files: list[Path]) -> None:
+    path = files[6]
+    path.write_bytes(bytes(READ_BYTES))  # one read, and more than the kernel fetches when it is asked for a byte
+    due = digest_of(path)
+    for keep_bytes, kept in ((0, False), (1 << 30, True)):
+        out_of_memory(path)
+        hashing = GpuHashing(cast("Any", PretendedHasher()), keep_bytes=keep_bytes)
+        assert hashing.digests([path]) == {path: due}
+        assert in_memory(path) == kept
 
 
 # ---- in a scan -------------------------------------------------------------------------------------------------------

@@ -276,6 +276,7 @@ def test_a_plain_hash_imports_nothing_that_takes_longer_than_hashing(tmp_path: P
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
     imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in ended.stderr.splitlines() if "|" in line}
     assert "blake3" in imported
+    assert ("cli.sum_gpu" in ended.stderr) == is_calibrated
     heavy = {
         "click",
         "rich",

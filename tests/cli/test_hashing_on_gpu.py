@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cli import sum_gpu
 from cli.output import Exit
 from tests.cli.commands import Ended
 from tests.kernels.driver.running import CHAIN, SECONDS_MAX, launches_of, needs_toolchain, run
@@ -112,6 +113,19 @@ def test_hash_asks_the_gpu_for_the_digests(files: Path, tmp_path: Path, proof_la
     log = tmp_path / "launches"
     hashed(files, tmp_path, STANDIN_LOG=str(log))
     assert log.read_text().count("launch ") > proof_launches
+
+
+@pytest.mark.parametrize(("beyond", "lines"), [(0, 1), (2, 0)], ids=["enough", "too little"])
+def test_hash_uses_the_gpu_only_where_there_is_enough_to_hash(
+    beyond: int, lines: int, files: Path, tmp_path: Path, state: Path
+) -> None:
+    worth_from = sum(path.stat().st_size for path in files.iterdir() if path.exists()) + beyond
+    assert worth_from > sum_gpu.LOOK_BYTES
+    path = state / f"{GPU0}.json"
+    known = json.loads(path.read_bytes())
+    path.write_text(json.dumps(known | {"open_s": worth_from / 1e9}))  # a nanosecond is saved with each byte
+    _, gpu = hashed(files, tmp_path)
+    assert len(gpu_lines(gpu)) == lines
 
 
 @pytest.mark.usefixtures("state")
