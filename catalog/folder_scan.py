@@ -92,7 +92,6 @@ def scan_folders(
     roots = _roots(folders)
     meter = meter or NoMeter()
     watch = Stopwatch()
-    meter.start()
     read = [0, 0]
     _make_folder(out)
     with Journal(out / JOURNAL_NAME) as journal:
@@ -101,6 +100,7 @@ def scan_folders(
         if listed is not None:
             listed(counts)
         complete = False
+        meter.start()
         try:
             for work, result in _read(journal, roots, engine, counts.to_do_bytes):
                 read[0] += 1

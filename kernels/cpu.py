@@ -6,6 +6,7 @@ the widest SIMD the processor has and releases the interpreter lock, so callers 
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 
 from blake3 import blake3
@@ -44,7 +45,14 @@ class Stream:
 
     __slots__ = ("_hasher",)
 
+    _pool_of: int | None = None
+    """The process in which the extension has made its pool of threads, which all hashers share."""
+
     def __init__(self, *, threads: int = 1) -> None:
+        if threads == ALL_THREADS:
+            # A fork copies the pool without its threads: whoever gave it work there would wait for ever.
+            Stream._pool_of = Stream._pool_of or os.getpid()
+            threads = threads if Stream._pool_of == os.getpid() else 1
         self._hasher = blake3(max_threads=threads)
 
     def update(self, piece: Buffer) -> None:

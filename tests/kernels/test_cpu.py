@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from itertools import accumulate
 from pathlib import Path
 
@@ -77,3 +78,20 @@ def test_a_batch_past_a_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(cpu, "BATCH_BYTES_MAX", 3)
     with pytest.raises(cpu.BatchTooLarge, match="4 bytes"):
         cpu.hash_leaves(b"abcd", [0, 4])
+
+
+def test_a_fork_hashes_although_the_threads_of_its_parent_are_not_there() -> None:
+    """`stretto hash` forks its workers; the extension's pool of threads would be an empty promise in them."""
+    data = message(251) * 40_000
+    digest = blake3(data).digest()
+    ours = cpu.Stream(threads=cpu.ALL_THREADS)
+    ours.update(data)
+    assert ours.digest() == digest, "this process has its pool now"
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # no handler of Python's runs while the extension waits
+        signal.alarm(20)
+        theirs = cpu.Stream(threads=cpu.ALL_THREADS)
+        theirs.update(data)
+        os._exit(0 if theirs.digest() == digest else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
