@@ -17,6 +17,7 @@ from threading import Event
 from typing import Any, Final
 
 from catalog.decode import BYTES_PER_S_MIN
+from catalog.json_fields import load, read_object, read_text
 from catalog.manifest import TrackRecord, compact
 from catalog.record import record_of
 from catalog.scan import Cause, LeftOut
@@ -58,8 +59,8 @@ def record_apart(path: Path, root: Path, *, tools: Tools, cancel: Event | None =
     if status < 0:
         return _killed(path, -status)
     try:
-        return _parse(said, path)
-    except (ValueError, KeyError, TypeError):
+        return parse_answer(said, path)
+    except ValueError:
         last = complaint.strip().splitlines()[-1:] or [f"exit code {status}"]
         return LeftOut(path, f"reading it failed ({last[0][:160]}): run the same command again")
 
@@ -87,11 +88,16 @@ def answer(question: str) -> None:
     sys.stdout.buffer.write(compact(row) + b"\n")
 
 
-def _parse(said: bytes | bytearray, path: Path) -> TrackRecord | LeftOut:
-    row: dict[str, Any] = json.loads(said)
-    if "reason" in row:
-        return LeftOut(path, row["reason"], Cause(row["cause"]))
-    record = TrackRecord.parse(row["line"].encode())
+def parse_answer(said: bytes | bytearray, path: Path) -> TrackRecord | LeftOut:
+    """What the other process said of the file at `path`. Raises: ValueError."""
+    row = read_object(load(said))
+    try:
+        if "reason" in row:
+            return LeftOut(path, read_text(row["reason"]), Cause(read_text(row["cause"])))
+        record = TrackRecord.parse(read_text(row["line"]).encode())
+        raw = base64.b64decode(read_text(row["raw"]), validate=True)
+    except KeyError as error:
+        raise ValueError(f"an answer with {error.args[0]!r}") from error
     if record.chromaprint is not None:
-        record = replace(record, chromaprint=replace(record.chromaprint, raw=base64.b64decode(row["raw"])))
+        record = replace(record, chromaprint=replace(record.chromaprint, raw=raw))
     return record
