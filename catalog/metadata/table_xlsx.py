@@ -6,6 +6,7 @@ hold anything but text are therefore named, not guessed at.
 
 from __future__ import annotations
 
+import errno
 import re
 import zipfile
 import zlib
@@ -66,8 +67,9 @@ def read_xlsx(path: Path, findings: Findings, *, sheet: str | None = None) -> It
             ]
             if read_row(row, header, texts, findings):
                 yield row
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, SyntaxError, OverflowError) as error:
-        # SyntaxError: what ElementTree and defusedxml call XML that is none, or that declares entities.
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, LookupError, SyntaxError, OverflowError) as error:
+        # SyntaxError: what ElementTree and defusedxml call XML that is none, or that declares entities. LookupError: a
+        # shared string that is not there, an encoding that nobody knows.
         raise MalformedMetadata(
             path, 0, f"expected a whole Excel workbook ({type(error).__name__}: {error})"
         ) from error
@@ -162,8 +164,12 @@ def _check_archive(path: Path) -> None:
                 raise MalformedMetadata(path, 0, f"expected at most {UNPACKED_BYTES_MAX} bytes unpacked: {unpacked}")
             for entry in entries:
                 _check_entry(archive, entry, path)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
         raise MalformedMetadata(path, 0, f"expected an Excel workbook in .xlsx ({error})") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # not the disk: an archive that sends its reader before its start
+            raise
+        raise MalformedMetadata(path, 0, "expected an Excel workbook in .xlsx (its parts lie nowhere)") from error
 
 
 def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:

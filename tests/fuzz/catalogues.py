@@ -90,7 +90,9 @@ def _parts() -> dict[str, bytes]:
     override = b'<Override PartName="/xl/sharedStrings.xml" ContentType="' + kind + b'"/></Types>'
     parts[types] = parts[types].replace(b"</Types>", override)
     space = b'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-    parts["xl/sharedStrings.xml"] = b"<sst " + space + b"><si><t>c.flac</t></si><si><r><t>Ra</t></r><r><t>in</t></r></si></sst>"
+    parts["xl/sharedStrings.xml"] = (
+        b"<sst " + space + b"><si><t>c.flac</t></si><si><r><t>Ra</t></r><r><t>in</t></r></si></sst>"
+    )
     row = b'<row r="4"><c r="A4" t="s"><v>0</v></c><c r="B4" t="s"><v>1</v></c><c r="F4" s="0"><v>45000</v></c></row>'
     parts[sheet] = parts[sheet].replace(b"</sheetData>", row + b"</sheetData>")
     return dict(sorted(parts.items()))
