@@ -22,6 +22,7 @@ from catalog.metadata.check import Unlisted
 from catalog.metadata.ern import read_ern
 from catalog.metadata.findings import Findings, report_csv, report_json
 from catalog.metadata.rows import MalformedMetadata, Row
+from catalog.metadata.sheet_cells import COLUMN_MAX, SheetFault, read_sheet
 from catalog.metadata.table_csv import read_csv, template
 from catalog.metadata.table_xlsx import read_xlsx
 from catalog.metadata.values import read_stated
@@ -107,6 +108,18 @@ def _with_part(data: bytes) -> bytes:
         for name, part in _parts().items():
             archive.writestr(name, data[1:] if name == chosen else part)
     return written.getvalue()
+
+
+def _cells(data: bytes) -> object:
+    """Rows in order, and no more text in them than there was."""
+    rows = list(read_sheet(io.BytesIO(data)))
+    numbers = [number for number, _ in rows]
+    holds(numbers == sorted(set(numbers)), "each row once, in order")
+    holds(
+        all(1 <= cell.column <= COLUMN_MAX and cell.text for _, cells in rows for cell in cells), "cells have a place"
+    )
+    holds(sum(len(cell.text) for _, cells in rows for cell in cells) <= len(data), "no text comes from nowhere")
+    return rows
 
 
 # ---- what this program wrote -----------------------------------------------------------------------------------------
@@ -216,6 +229,12 @@ CATALOGUES = (
         run=lambda data: _metadata("rows.xlsx", read_xlsx)(_with_part(data)),
         seeds=lambda: [bytes((number,)) + part for number, part in enumerate(_parts().values())],
         errors=(MalformedMetadata,),
+    ),
+    Target(
+        name="excel-cells",
+        run=_cells,
+        seeds=lambda: [_parts()["xl/worksheets/sheet1.xml"]],
+        errors=(SheetFault,),
     ),
     Target(
         name="metadata-ern",
