@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +95,8 @@ def parse_signed(data: bytes, path: Path) -> Signed:
 def _part(value: object, path: Path) -> Part:
     """Raises: MalformedSigned, ValueError, KeyError."""
     row = read_object(value)
+    if unknown := row.keys() - {field.name for field in fields(Part)}:
+        raise ValueError(f"unknown: {sorted(unknown)[0]!r}")
     file, openings = read_text(row["file"]), row["openings"]
     # Names only: a doctored file must not make `submit` read, or `sign` remove, anything outside the folder.
     if not _NAME.fullmatch(file) or openings not in (None, f"{file}{OPENINGS_SUFFIX}"):
