@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from catalog.claims import Names
+from catalog.json_fields import load, read_object, read_text
 from catalog.manifest import MANIFEST_NAME, Manifest
 from catalog.metadata.check import Checked, Unlisted, check_catalogue
 from catalog.metadata.findings import Findings, Severity
@@ -85,11 +86,25 @@ def fingerprint(inputs: Inputs, files: list[Path]) -> dict[str, Any]:
     }
 
 
-def inputs_of_report(folder: Path, head: Mapping[str, Any]) -> Inputs:
-    """What the report in `folder` was a check of. Raises: ValueError, KeyError, TypeError where it is no report."""
+def inputs_of_report(folder: Path, data: bytes) -> Inputs:
+    """What the report in `folder` was a check of. Raises: ValueError where it is no report."""
+    head = read_object(load(data))
+    try:
+        metadata, sheet, unlisted = head["metadata"], head["sheet"], head["unlisted"]
+    except KeyError as error:
+        raise ValueError(f"a report with {error.args[0]!r}") from error
+    if not isinstance(metadata, list):
+        raise ValueError("a list of metadata files")  # noqa: TRY004  one kind of error for what is malformed
     return Inputs(
         folder=folder,
-        metadata=tuple(Path(path) for path in head["metadata"]),
-        sheet=head["sheet"],
-        unlisted=Unlisted(head["unlisted"]),
+        metadata=tuple(Path(_path_text(path)) for path in metadata),
+        sheet=None if sheet is None else read_text(sheet),
+        unlisted=Unlisted(read_text(unlisted)),
     )
+
+
+def _path_text(value: object) -> str:
+    text = read_text(value)
+    if "\0" in text:
+        raise ValueError("paths without NUL")
+    return text

@@ -26,6 +26,7 @@ from ledger.claim import (
     PartyRole,
     Pcm,
     Personal,
+    SampleFormat,
     Subject,
     TrainingUse,
 )
@@ -181,9 +182,9 @@ def _parties(track: Track, terms: Terms, salts: SaltSource, warnings: list[str])
 
 
 def _pcm(pcm: DecodedPcm | None) -> Pcm | None:
-    if pcm is None or pcm.floating:  # the claim's field is one of integers: a float's digest stays in the manifest
+    if pcm is None:
         return None
-    return Pcm(sha256=pcm.sha256, rate=pcm.rate_hz, channels=pcm.channels, bits=pcm.bits)
+    return Pcm(sha256=pcm.sha256, rate=pcm.rate_hz, channels=pcm.channels, format=SampleFormat(pcm.format))
 
 
 def stands_open(role: PartyRole, names: Names) -> bool:

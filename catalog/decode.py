@@ -12,11 +12,15 @@ from threading import Event
 from typing import Final
 
 from catalog.formats.facts import TRUNCATED, AudioFacts, BadAudio, Pcm, milliseconds, playable
+from catalog.formats.flac import SNDFILE_BITS
+from catalog.formats.pcm import TO_SIGNED
 from catalog.tools import Tools, run_tool
 
 DEADLINE_S: Final = 120
 BYTES_PER_S_MIN: Final = 250_000
 """A decoder slower than this on its input is stuck; the slowest seen read 5 MB of it a second."""
+_WAV_HEAD_BYTES: Final = 68
+"""Of the wav that the flac program writes for such depths: RIFF, WAVEFORMATEXTENSIBLE, and `data` with its length."""
 _ADDRESS: Final = re.compile(r"\[[^\]]*@ 0x[0-9a-f]+\]")
 _SLACK_MS: Final = 15
 """Between a header's duration and the decoded one: rounding to the header's clock. One lost frame of ALAC is 21 ms or
@@ -28,7 +32,7 @@ def complete(path: Path, facts: AudioFacts, tools: Tools, cancel: Event | None =
 
     Raises: BadAudio where the audio does not decode to its end; ToolStuck, Cancelled, OSError.
     """
-    if facts.format == "flac/flac" and facts.bits is not None and facts.bits > 24:
+    if facts.format == "flac/flac" and facts.bits not in SNDFILE_BITS:
         if tools.flac is None:
             problem = f"FLAC of {facts.bits} bits is decoded by the flac program (1.4 or newer) alone"
             raise BadAudio(f"{problem}: 'stretto catalog scan' asks it where it is installed")
@@ -48,8 +52,9 @@ def decode_by_ffmpeg(
     The demuxer is named and only files may be opened: a file that looks like a playlist leads nowhere.
     Raises: BadAudio, ToolStuck, Cancelled, OSError.
     """
-    exact = facts.lossless and facts.bits in ((32, 64) if floating else (8, 16, 24, 32))
-    bits = facts.bits if exact and facts.bits else 16
+    container = 8 * ((facts.bits or 0) + 7 >> 3)
+    exact = facts.lossless and (facts.bits in (32, 64) if floating else container in (8, 16, 24, 32))
+    bits = container if exact else 16
     form = Pcm(sha256=b"", rate_hz=0, channels=0, bits=bits, floating=floating and exact).format
     command = [ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-xerror", "-threads", "1"]
     command += ["-protocol_whitelist", "file", "-f", demuxer, "-i", f"file:{path}"]
@@ -68,16 +73,42 @@ def decode_by_ffmpeg(
 
 
 def _decode_flac(path: Path, facts: AudioFacts, flac: str, cancel: Event | None) -> AudioFacts:
-    """32 bits, which libsndfile 1.2 does not decode. The program compares with the header's MD5 itself; so do we."""
-    command = [flac, "--decode", "--stdout", "--silent", "--force-raw-format", "--endian=little", "--sign=signed"]
+    """Depths that libsndfile does not decode. The program compares with the header's MD5 itself; so do we."""
+    rate_hz, channels, bits = facts.rate_hz or 0, facts.channels or 1, facts.bits or 32
+    command = [flac, "--decode", "--stdout", "--silent"]
+    if bits % 8:
+        return _decode_odd_flac(path, facts, command, cancel)
+    command += ["--force-raw-format", "--endian=little", "--sign=signed"]
     md5 = hashlib.md5(usedforsecurity=False)
     sha256, count = _digest_output([*command, "--", str(path)], path, cancel, md5.update)
     if facts.flac_md5 is not None and md5.digest() != facts.flac_md5:
         raise BadAudio("damaged: its audio does not match the checksum in its header")
-    rate_hz, channels, bits = facts.rate_hz or 0, facts.channels or 1, facts.bits or 32
-    frames = count // (channels * ((bits + 7) // 8))
-    pcm = Pcm(sha256=sha256, rate_hz=rate_hz, channels=channels, bits=bits) if bits == 32 else None
-    return replace(facts, duration_ms=playable(frames, rate_hz), pcm=pcm)
+    pcm = Pcm(sha256=sha256, rate_hz=rate_hz, channels=channels, bits=bits)
+    return replace(facts, duration_ms=playable(count // (channels * (bits // 8)), rate_hz), pcm=pcm)
+
+
+def _decode_odd_flac(path: Path, facts: AudioFacts, command: list[str], cancel: Event | None) -> AudioFacts:
+    """12, 20 bits: the program writes them as a wav alone, in the upper bits; that the MD5 is right is its word."""
+    rate_hz, channels, width = facts.rate_hz or 0, facts.channels or 1, ((facts.bits or 0) + 7) // 8
+    sha256, head, left = hashlib.sha256(), bytearray(), 0
+
+    def take(piece: bytes) -> None:
+        nonlocal left
+        if (missing := _WAV_HEAD_BYTES - len(head)) > 0:
+            head.extend(piece[:missing])
+            piece = piece[missing:]
+            left = int.from_bytes(head[-4:], "little")
+        # No more than that: after an odd number of bytes comes one that is no sample.
+        samples = piece[:left]
+        sha256.update(samples.translate(TO_SIGNED) if width == 1 else samples)
+        left = max(0, left - len(piece))
+
+    _digest_output([*command, "--", str(path)], path, cancel, take)
+    size = int.from_bytes(head[-4:], "little")
+    if len(head) < _WAV_HEAD_BYTES or head[-8:-4] != b"data" or left or size % (channels * width):
+        raise BadAudio("damaged: it does not decode to whole samples")
+    pcm = Pcm(sha256=sha256.digest(), rate_hz=rate_hz, channels=channels, bits=8 * width)
+    return replace(facts, duration_ms=playable(size // (channels * width), rate_hz), pcm=pcm)
 
 
 def _digest_output(

@@ -78,8 +78,11 @@ class Journal:
         state = (b"%d" % now.st_size, b"%d" % now.st_mtime_ns, b"%d" % now.st_ctime_ns)
         if entry[2:] != state or not stat.S_ISREG(now.st_mode):
             return None
-        sha256 = bytes.fromhex(entry[1].decode()) if entry[1] != b"-" else None
-        return now.st_size, bytes.fromhex(entry[0].decode()), sha256
+        blake3 = _digest(entry[0])
+        sha256 = _digest(entry[1]) if entry[1] != b"-" else None
+        if blake3 is None or (sha256 is None and entry[1] != b"-"):
+            return None  # a line that somebody changed: read again, and recorded anew
+        return now.st_size, blake3, sha256
 
     def add(self, lines: bytes) -> None:
         """Appends what `line` made."""
@@ -95,6 +98,14 @@ def line(path: bytes, content: Content) -> bytes:
     sha256 = content.sha256.hex().encode() if content.sha256 is not None else b"-"
     times = (content.size_bytes, content.mtime_ns, content.ctime_ns)
     return b"%s %s %d %d %d %s\n" % (content.blake3.hex().encode(), sha256, *times, name)
+
+
+def _digest(text: bytes) -> bytes | None:
+    try:
+        digest = bytes.fromhex(text.decode())
+    except ValueError:
+        return None
+    return digest if len(digest) == 32 else None
 
 
 def _raw(name: bytes) -> bytes:

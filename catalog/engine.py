@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from catalog.in_hand import InHand
+from catalog.isolated import record_apart
 from catalog.manifest import TrackRecord
 from catalog.record import record_of
 from catalog.scan import LeftOut
@@ -58,10 +60,21 @@ class LocalEngine:
     Where a GPU was calibrated on this host and is worth it, BLAKE3 comes from there (docs/gpu.md).
     """
 
-    def __init__(self, threads: int, tools: Tools, *, say: Callable[[str], None] = lambda _: None) -> None:
-        """say: told in a line when a GPU that was meant to be used cannot be, or is given up."""
+    def __init__(
+        self,
+        threads: int,
+        tools: Tools,
+        notes: Path | None = None,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """notes: where to note which files are in hand, so that one that kills the process does so once.
+
+        say: told in a line when a GPU that was meant to be used cannot be, or is given up.
+        """
         self._threads = threads
         self._tools = tools
+        self._notes = notes
         self._say = say
         self._gpu: GpuHashing | None = None
 
@@ -76,17 +89,29 @@ class LocalEngine:
 
         cancel = Event()
         finished: SimpleQueue[Future[Result]] = SimpleQueue()
+        in_hand = InHand(self._notes, self._threads) if self._notes is not None else None
 
-        def one(item: Work, made: Made | None) -> Result:
+        def read(item: Work, made: Made | None) -> TrackRecord | LeftOut:
             if made is not None:
                 result = record_of(item.path, item.root, tools=self._tools, blake3=made.digest, cancel=cancel)
                 if made.is_of(item.path):
-                    return item, result
+                    return result
             # It changed between two readings: digests of two states identify nothing that ever existed.
-            return item, record_of(item.path, item.root, tools=self._tools, cancel=cancel)
+            return record_of(item.path, item.root, tools=self._tools, cancel=cancel)
+
+        def one(item: Work, made: Made | None) -> Result:
+            if in_hand is None:
+                return item, read(item, made)
+            if in_hand.is_suspect(item.path):
+                result = record_apart(item.path, item.root, tools=self._tools, cancel=cancel)
+                in_hand.clear(item.path)
+                return item, result
+            with in_hand.hold(item.path):
+                return item, read(item, made)
 
         pool = ThreadPoolExecutor(self._threads)
         in_flight = 0
+        complete = False
         try:
             with closing(self._hashed(work, expected_bytes)) as hashed:
                 for item, made in hashed:
@@ -98,9 +123,12 @@ class LocalEngine:
             while in_flight:
                 yield finished.get().result()
                 in_flight -= 1
+            complete = True
         finally:
             cancel.set()
             pool.shutdown(wait=True, cancel_futures=True)
+            if in_hand is not None:
+                in_hand.close(complete=complete)
 
     def _hashed(
         self, work: Iterable[Work], expected_bytes: int | None

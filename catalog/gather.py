@@ -8,6 +8,7 @@ from pathlib import Path
 
 from catalog.claims import SaltSource, Terms, TrackClaim, build_claim
 from catalog.examine import Track, examine_all
+from catalog.manifest import path_bytes
 from catalog.scan import LeftOut
 
 
@@ -16,7 +17,7 @@ class Gathered:
     """What became of each file: claimed, left out, or claimed with something a person should look at."""
 
     claims: tuple[TrackClaim, ...]
-    """In the order of the files, each audio file's bytes once."""
+    """In the byte order of paths, as a manifest has them; each audio file's bytes once."""
     left_out: tuple[LeftOut, ...]
     notes: tuple[tuple[Path, str], ...]
     """(file, sentence): warnings about its tags, or of which other file it is a copy."""
@@ -34,7 +35,7 @@ def gather(
     claims: dict[bytes, TrackClaim] = {}
     left_out: list[LeftOut] = []
     notes: list[tuple[Path, str]] = []
-    for result in examine_all(found, threads=threads):
+    for result in examine_all(sorted(found, key=_path_bytes), threads=threads):
         problem: LeftOut | None = None
         try:
             _add(result, terms, salts, claims, notes)
@@ -44,6 +45,10 @@ def gather(
         if done is not None:
             done(problem)
     return Gathered(claims=tuple(claims.values()), left_out=tuple(left_out), notes=tuple(notes))
+
+
+def _path_bytes(found: Path | LeftOut) -> bytes:
+    return path_bytes((found.path if isinstance(found, LeftOut) else found).as_posix())
 
 
 def _add(

@@ -23,6 +23,7 @@ from catalog.digests import FileDigests
 from catalog.examine import Track
 from catalog.fingerprint import Fingerprint
 from catalog.formats.facts import AudioFacts, Pcm
+from catalog.json_fields import load, read_digest, read_text, read_whole
 from catalog.scan import LeftOut
 from catalog.tags import Tags
 from consensus.errors import RequestError
@@ -114,12 +115,12 @@ class TrackRecord:
     def parse(cls, line: bytes) -> TrackRecord:
         """Raises: ValueError saying which field is not as `encode` writes it."""
         try:
-            row = json.loads(line)
+            row = load(line)
             return cls(
                 path=_path_of(row),
-                size_bytes=_whole(row["bytes"]),
-                blake3=_digest(row["blake3"]),
-                sha256=_digest(row["sha256"]),
+                size_bytes=read_whole(row["bytes"]),
+                blake3=read_digest(row["blake3"]),
+                sha256=read_digest(row["sha256"]),
                 facts=_parse_facts(row),
                 tags=_parse_tags(row["tags"]),
                 chromaprint=_parse_fingerprint(row.get("chromaprint")),
@@ -145,7 +146,7 @@ class Manifest:
         with path.open("rb") as file:
             head = file.readline(LINE_BYTES_MAX)
         try:
-            row = json.loads(head)
+            row = load(head)
             version, algorithms = row["stretto_manifest"], row["algorithms"]
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedManifest(path, 1, '{"algorithms":{…},"stretto_manifest":1}') from error
@@ -173,8 +174,8 @@ class Manifest:
         path = self.folder / LEFT_OUT_NAME
         for number, line in _lines(path):
             try:
-                row = json.loads(line)
-                yield LeftOut(Path(_path_of(row)), _text(row["reason"]))
+                row = load(line)
+                yield LeftOut(Path(_path_of(row)), read_text(row["reason"]))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise MalformedManifest(path, number, "a path and a reason") from error
 
@@ -222,7 +223,7 @@ def _named(path: str) -> dict[str, Any]:
 def _path_of(row: Mapping[str, Any]) -> str:
     if "path_hex" in row:
         return bytes.fromhex(row["path_hex"]).decode("utf-8", "surrogateescape")
-    return _text(row["path"])
+    return read_text(row["path"])
 
 
 def _encode_tags(tags: Tags) -> dict[str, Any]:
@@ -234,13 +235,13 @@ def _encode_tags(tags: Tags) -> dict[str, Any]:
 
 
 def _parse_tags(row: Mapping[str, Any]) -> Tags:
-    title, version, unreadable = (_text(row[name]) if name in row else None for name in _TAG_TEXTS)
+    title, version, unreadable = (read_text(row[name]) if name in row else None for name in _TAG_TEXTS)
     organisations, isrc, iswc, barcode = (_texts(row.get(name, ())) for name in _TAG_LISTS)
     return Tags(
         title=title,
         version=version,
         unreadable=unreadable,
-        people=tuple((PartyRole(role), _text(name)) for role, name in row.get("people", ())),
+        people=tuple((PartyRole(role), read_text(name)) for role, name in row.get("people", ())),
         organisations=organisations,
         isrc=isrc,
         iswc=iswc,
@@ -252,24 +253,24 @@ def _parse_facts(row: Mapping[str, Any]) -> AudioFacts:
     rate_hz, channels = _optional(row.get("sample_rate")), _optional(row.get("channels"))
     pcm, md5 = row.get("pcm"), row.get("flac_md5")
     return AudioFacts(
-        media_type=_text(row["media_type"]),
-        format=_text(row["format"]),
-        duration_ms=_whole(row["duration_ms"]),
+        media_type=read_text(row["media_type"]),
+        format=read_text(row["format"]),
+        duration_ms=read_whole(row["duration_ms"]),
         rate_hz=rate_hz,
         channels=channels,
         bits=_optional(row.get("bits")),
         lossless=row["lossless"] is True,
         pcm=None if pcm is None else _parse_pcm(pcm, rate_hz or 0, channels or 0),
-        flac_md5=None if md5 is None else _digest(md5, 16),
+        flac_md5=None if md5 is None else read_digest(md5, 16),
     )
 
 
 def _parse_pcm(row: Mapping[str, Any], rate_hz: int, channels: int) -> Pcm:
-    form = _PCM_FORMAT.fullmatch(_text(row["format"]))
+    form = _PCM_FORMAT.fullmatch(read_text(row["format"]))
     if form is None:
         raise ValueError(f"samples in the form s8, s16le, s24le, s32le, f32le or f64le, got {row['format']!r}")
     return Pcm(
-        sha256=_digest(row["sha256"]),
+        sha256=read_digest(row["sha256"]),
         rate_hz=rate_hz,
         channels=channels,
         bits=int(form[2]),
@@ -280,32 +281,14 @@ def _parse_pcm(row: Mapping[str, Any], rate_hz: int, channels: int) -> Pcm:
 def _parse_fingerprint(row: Mapping[str, Any] | None) -> Fingerprint | None:
     if row is None:
         return None
-    return Fingerprint(algorithm=_whole(row["algorithm"]), sha256=_digest(row["sha256"]), items=_whole(row["items"]))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"text, got {value!r}")  # noqa: TRY004  one kind of error for a malformed line
-    value.encode()  # a lone surrogate, which JSON can write and UTF-8 cannot, is a ValueError
-    return value
+    return Fingerprint(
+        algorithm=read_whole(row["algorithm"]), sha256=read_digest(row["sha256"]), items=read_whole(row["items"])
+    )
 
 
 def _texts(values: Iterable[object]) -> tuple[str, ...]:
-    return tuple(_text(value) for value in values)
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"a whole number, got {value!r}")
-    return value
+    return tuple(read_text(value) for value in values)
 
 
 def _optional(value: object) -> int | None:
-    return None if value is None else _whole(value)
-
-
-def _digest(value: object, length: int = 32) -> bytes:
-    data = bytes.fromhex(_text(value))
-    if len(data) != length:
-        raise ValueError(f"a digest of {length} bytes in hexadecimal, got {value!r}")
-    return data
+    return None if value is None else read_whole(value)

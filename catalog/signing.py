@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from catalog.claims import SaltSource, Terms, TrackClaim
+from catalog.json_fields import load, read_digest, read_object, read_text, read_whole
 from catalog.metadata.check import Checked
 from catalog.metadata.stated import stated_claim
 from catalog.statements import SignedClaims, encode_openings, sign_claims
@@ -22,6 +24,8 @@ from ledger.roster import Roster
 SIGNED_NAME: Final = "signed.json"
 SIGNED_VERSION: Final = 1
 SIGNED_BYTES_MAX: Final = 64 << 20
+OPENINGS_SUFFIX: Final = ".openings.json"
+_NAME: Final = re.compile(rf"[0-9]{{3,7}}{re.escape(SUFFIX)}")
 _LENGTH_BYTES: Final = 2
 """Before each claim in a catalogue's body."""
 
@@ -75,18 +79,38 @@ class Signed:
 def parse_signed(data: bytes, path: Path) -> Signed:
     """Inverse of `Signed.encode`. Raises: MalformedSigned."""
     try:
-        document = json.loads(data)
-        if document["stretto_signed"] != SIGNED_VERSION:
-            raise MalformedSigned(path, f"expected version {SIGNED_VERSION}, got {document['stretto_signed']!r}")
-        parts = tuple(Part(**part) for part in document["statements"])
-        # Names only: a doctored file must not make `submit` read, or `sign` remove, anything outside the folder.
-        for part in parts:
-            for name in (part.file, part.openings or part.file):
-                if Path(name).name != name or SUFFIX not in name:
-                    raise MalformedSigned(path, f"expected file names such as 001{SUFFIX}, got {name[:80]!r}")
-        return Signed(inputs=dict(document["inputs"]), parts=parts)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        document = read_object(load(data))
+        if (version := read_whole(document["stretto_signed"])) != SIGNED_VERSION:
+            raise MalformedSigned(path, f"expected version {SIGNED_VERSION}, got {version}")
+        parts = document["statements"]
+        if not isinstance(parts, list):
+            raise MalformedSigned(path, "expected a list of statements")
+        return Signed(inputs=read_object(document["inputs"]), parts=tuple(_part(part, path) for part in parts))
+    except KeyError as error:
+        raise MalformedSigned(path, f"expected what `stretto catalog sign` writes, with {error.args[0]!r}") from error
+    except ValueError as error:
         raise MalformedSigned(path, f"expected what `stretto catalog sign` writes ({error})") from error
+
+
+def _part(value: object, path: Path) -> Part:
+    """Raises: MalformedSigned, ValueError, KeyError."""
+    row = read_object(value)
+    if unknown := row.keys() - {field.name for field in fields(Part)}:
+        raise ValueError(f"unknown: {sorted(unknown)[0]!r}")
+    file, openings = read_text(row["file"]), row["openings"]
+    # Names only: a doctored file must not make `submit` read, or `sign` remove, anything outside the folder.
+    if not _NAME.fullmatch(file) or openings not in (None, f"{file}{OPENINGS_SUFFIX}"):
+        shown = f"{file[:40]!r} and {str(openings)[:40]!r}"
+        raise MalformedSigned(path, f"expected file names such as 001{SUFFIX}, got {shown}")
+    return Part(
+        file=file,
+        openings=openings,
+        statement=read_digest(row["statement"]).hex(),
+        client_ref=read_text(row["client_ref"]),
+        claims=read_whole(row["claims"]),
+        first=read_text(row["first"]),
+        last=read_text(row["last"]),
+    )
 
 
 def make_claims(checked: Checked, terms: Terms, salts: SaltSource) -> Iterator[TrackClaim]:
@@ -141,7 +165,7 @@ def sign_part(
     name = f"{number:03}{SUFFIX}"
     part = Part(
         file=name,
-        openings=f"{name}.openings.json" if openings else None,
+        openings=f"{name}{OPENINGS_SUFFIX}" if openings else None,
         statement=signed.statement.digest.hex(),
         client_ref=signed.statement.client_ref,
         claims=len(claims),

@@ -34,13 +34,13 @@ class SignedClaims:
 
 
 def client_reference(claims: Sequence[TrackClaim]) -> str:
-    """The issuer's reference for these files, made of their digests in order.
+    """The issuer's reference for these files, made of their digests and not of their order or names.
 
     The ledger records a reference once, so the same files claimed again, by whatever version of this program and with
     whatever further declarations, are recognised instead of recorded twice. Who means to say something new about
     them says so with a reference of their own.
     """
-    digest = hashlib.sha256(b"".join(claim.claim.media[0].blake3 for claim in claims)).hexdigest()
+    digest = hashlib.sha256(b"".join(sorted(claim.claim.media[0].blake3 for claim in claims))).hexdigest()
     return f"{'claim' if len(claims) == 1 else f'{len(claims)}-claims'}-{digest[:40]}"
 
 

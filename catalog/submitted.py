@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from catalog.json_fields import load, read_digest, read_object, read_text, read_whole
 from consensus.errors import LocalError
 
 JOURNAL_NAME: Final = "submitted.jsonl"
@@ -50,6 +51,23 @@ class JournalCorrupt(LocalError):
         )
 
 
+def parse_sent(line: bytes) -> Sent:
+    """One line of the journal. Raises: ValueError."""
+    row = read_object(load(line))
+    if unknown := row.keys() - {field.name for field in fields(Sent)}:
+        raise ValueError(f"fields of this journal, got {sorted(unknown)[0]!r}")
+    try:
+        return Sent(
+            statement=read_digest(row["statement"]).hex(),
+            file=read_text(row["file"]),
+            fate=Fate(read_text(row["fate"])),
+            reason=read_text(row["reason"]) if "reason" in row else None,
+            **{name: read_whole(row[name]) for name in ("index", "height", "block_time_ms") if name in row},
+        )
+    except KeyError as error:
+        raise ValueError(f"a line with {error.args[0]!r}") from error
+
+
 def read_journal(folder: Path) -> dict[str, Sent]:
     """The last word on each statement, by its digest; a line that was cut off in the middle was never finished.
 
@@ -58,15 +76,15 @@ def read_journal(folder: Path) -> dict[str, Sent]:
     path = folder / JOURNAL_NAME
     found: dict[str, Sent] = {}
     try:
-        data = path.read_bytes()[:JOURNAL_BYTES_MAX]
+        with path.open("rb") as file:
+            data = file.read(JOURNAL_BYTES_MAX)
     except FileNotFoundError:
         return found
     *lines, _cut_off = data.split(b"\n")
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
-            sent = Sent(**(row | {"fate": Fate(row["fate"])}))
-        except (ValueError, KeyError, TypeError) as error:
+            sent = parse_sent(line)
+        except ValueError as error:
             raise JournalCorrupt(path, number) from error
         found[sent.statement] = sent
     return found

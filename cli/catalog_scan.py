@@ -16,6 +16,7 @@ from catalog.crew import processors
 from catalog.energy import MachineMeter
 from catalog.engine import Engine, LocalEngine, Work
 from catalog.folder_scan import CannotWrite, DeviceFailed, Scanned, scan_folders
+from catalog.in_hand import IN_HAND_NAME
 from catalog.journal import Counts, JournalUnusable
 from catalog.manifest import LEFT_OUT_NAME, MANIFEST_NAME, MalformedManifest, Manifest, TrackRecord
 from catalog.run_report import NOT_COMPUTED, RUN_NAME, EnergyMeter
@@ -70,7 +71,7 @@ def scan_command(
     shown = _Shown()
     try:
         with shown.bar():
-            worker, meter = _engine(engine, threads, tools)
+            worker, meter = _engine(engine, threads, tools, out)
             scanned = scan_folders(folders, out, worker, tools, meter=meter, listed=shown.listed, done=shown.done)
     except KeyboardInterrupt:
         message = f"interrupted after {shown.count} of {shown.total} files: the same command goes on from there"
@@ -82,9 +83,9 @@ def scan_command(
     return _conclude(scanned, out, shown, as_json=as_json)
 
 
-def _engine(name: str, threads: int | None, tools: Tools) -> tuple[Engine, EnergyMeter]:
+def _engine(name: str, threads: int | None, tools: Tools, out: Path) -> tuple[Engine, EnergyMeter]:
     if name == "local":
-        local = LocalEngine(threads or processors(), tools, say=complain)
+        local = LocalEngine(threads or processors(), tools, out / IN_HAND_NAME, say=complain)
         return local, MachineMeter(gpu_took_part=(lambda: local.uses_gpu) if is_any_calibrated() else None)
     from catalog.cluster.engine import RayEngine
     from catalog.cluster.start import parse_engine

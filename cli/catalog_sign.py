@@ -162,11 +162,9 @@ def _inputs(folder: Path, metadata: tuple[Path, ...], sheet: str | None, unliste
     if not report.is_file():
         message = f"{folder} was never checked: 'stretto catalog check {folder} --metadata FILE' first"
         raise CliError(message, Exit.NO_INPUT)
-    import json
-
     try:
-        last = inputs_of_report(folder, json.loads(read_file(report, REPORT_BYTES_MAX, "the report")))
-    except (ValueError, KeyError, TypeError) as error:
+        last = inputs_of_report(folder, read_file(report, REPORT_BYTES_MAX, "the report"))
+    except ValueError as error:
         raise CliError(f"{report} is no report of a check: check again", Exit.DATA) from error
     return Inputs(
         folder=folder,

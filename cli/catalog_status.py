@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from catalog.checking import REPORT_JSON
+from catalog.json_fields import load
 from catalog.manifest import LEFT_OUT_NAME, MANIFEST_NAME
 from catalog.signing import SIGNED_BYTES_MAX, SIGNED_NAME, Part, Signed, parse_signed
 from catalog.submitted import Fate, Sent, read_journal
@@ -55,7 +55,7 @@ def _report(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        head = json.loads(read_file(path, REPORT_BYTES_MAX, "the report"))
+        head = load(read_file(path, REPORT_BYTES_MAX, "the report"))
     except ValueError as error:
         raise CliError(f"{path} is no report of a check: check again", Exit.DATA) from error
     return head if isinstance(head, dict) else {}

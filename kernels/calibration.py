@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from kernels.calibrated import state_path
 from kernels.pipeline import Device, Gpu, Lent, Pipeline
@@ -192,7 +192,7 @@ def load(folder: Path) -> dict[str, Calibration]:
     """All that are remembered, by UUID; what cannot be read counts as none."""
     found = {}
     for path in sorted(folder.glob("*.json")):
-        calibration = _parse(path)
+        calibration = _load(path)
         if calibration is not None:
             found[calibration.uuid] = calibration
     return found
@@ -211,7 +211,7 @@ def disabled_because(folder: Path, uuid: str) -> str | None:
     try:
         told = json.loads(path.read_bytes()[:STATE_BYTES_MAX])
         return f"since {told['since']}: {told['reason']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"{path} says so, but cannot be read"
 
 
@@ -232,15 +232,44 @@ def _write(path: Path, document: dict[str, object]) -> None:
     fresh.replace(path)
 
 
-def _parse(path: Path) -> Calibration | None:
+def _load(path: Path) -> Calibration | None:
     try:
         if path.stat().st_size > STATE_BYTES_MAX:
             return None
-        document = json.loads(path.read_bytes())
-        if document.pop("format") != FORMAT:
-            return None
-        rows = tuple(Row(**row) for row in document.pop("rows"))
-        found = Calibration(rows=rows, **document)
-        return found if rows and found.worth_from_bytes != 0 and _SAFE.fullmatch(found.uuid) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+        return parse(path.read_bytes())
+    except (OSError, ValueError):
         return None
+
+
+def parse(data: bytes) -> Calibration:
+    """What `save` writes. Raises: ValueError."""
+    try:
+        document = json.loads(data)
+        if document.pop("format") != FORMAT:
+            raise ValueError(f"expected format {FORMAT}")
+        found = Calibration(rows=tuple(Row(**row) for row in document.pop("rows")), **document)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"expected a calibration ({error})") from error
+    texts = (found.uuid, found.name, found.driver, found.ptx_sha256, found.measured_at)
+    if not all(isinstance(text, str) for text in texts) or not _SAFE.fullmatch(found.uuid):
+        raise ValueError("expected texts, and a UUID as drivers give them")
+    if not (found.rows and _is_count(found.threads) and _is_time(found.open_s) and _is_number(found.load_average)):
+        raise ValueError("expected measurements")
+    for row in found.rows:
+        counts = (row.batch_bytes, row.message_bytes, row.bytes)
+        if not (all(map(_is_count, counts)) and _is_time(row.cpu_s) and _is_time(row.gpu_s)):
+            raise ValueError("expected measurements of bytes and seconds")
+    return found
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 50
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+
+
+def _is_time(value: object) -> bool:
+    """Seconds that a clock could have measured: what is computed from them stays finite."""
+    return _is_number(value) and cast(float, value) > 1e-9

@@ -21,6 +21,7 @@ from ledger.claim_vocabulary import (
     Relation,
     Right,
     RightsControl,
+    SampleFormat,
     ShareType,
 )
 from ledger.errors import InvalidIdentifier, MalformedClaim
@@ -209,22 +210,20 @@ class Share:
 class Pcm:
     """Digest of a lossless source's samples, in a stated form: `ffmpeg -f hash` over it gives the same (design D7).
 
-    Samples are signed little-endian integers at the source's own depth, interleaved.
+    Samples are little-endian and interleaved: signed integers at the source's own depth in whole bytes, or IEEE 754
+    bit for bit.
     """
 
     sha256: bytes
     rate: int
     """Sample frames per second."""
     channels: int
-    bits: int
-    """8, 16, 24 or 32."""
+    format: SampleFormat
 
     def __post_init__(self) -> None:
         check_digest("sha256", self.sha256)
         check_range("rate", self.rate, 1, 10_000_000)
         check_range("channels", self.channels, 1, 256)
-        if self.bits not in (8, 16, 24, 32):
-            raise MalformedClaim("bits", self.bits, "8, 16, 24 or 32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

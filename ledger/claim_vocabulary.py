@@ -160,6 +160,17 @@ class TrainingUse(StrEnum):
     """Written by leaving it out."""
 
 
+class SampleFormat(StrEnum):
+    """How the samples of a PCM digest are written. The words are ffmpeg's names of these raw formats, not DDEX's."""
+
+    S8 = "s8"
+    S16LE = "s16le"
+    S24LE = "s24le"
+    S32LE = "s32le"
+    F32LE = "f32le"
+    F64LE = "f64le"
+
+
 class Relation(StrEnum):
     """How the subject relates to something else (DDEX ResourceRelationshipType and WorkRelationshipType)."""
 

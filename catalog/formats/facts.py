@@ -11,7 +11,8 @@ class Pcm:
     """Digest of a lossless source's decoded audio, so that it is recognised in another container.
 
     Interleaved samples, signed, little-endian, at the source's own depth (8-bit WAV, unsigned, is made signed): two
-    different 24-bit masters never collide, and `flac -d` or any audio editor can reproduce the bytes. Floating-point
+    different 24-bit masters never collide, and `flac -d` or any audio editor can reproduce the bytes. 12 and 20 bits
+    are the upper bits of 16 and 24, as wav and aiff hold them and ffmpeg and `flac -d` write them. Floating-point
     samples are digested as they lie in the file: IEEE 754, little-endian, not one bit of them normalised.
     """
 
@@ -19,7 +20,7 @@ class Pcm:
     rate_hz: int
     channels: int
     bits: int
-    """8, 16, 24 or 32; floating point 32 or 64."""
+    """Of each sample as digested: 8, 16, 24 or 32; floating point 32 or 64."""
     floating: bool = False
 
     @property

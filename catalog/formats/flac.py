@@ -12,6 +12,8 @@ from catalog.formats.id3 import id3v2_bytes
 
 _BLOCK_FRAMES = 65_536
 _STREAMINFO_BYTES = 34
+SNDFILE_BITS = (8, 16, 24)
+"""What libsndfile 1.2 decodes; 12, 20 and 32 bits it refuses."""
 
 
 def starts(head: bytes) -> bool:
@@ -51,15 +53,14 @@ def inspect(file: BinaryIO, size: int) -> AudioFacts:  # noqa: ARG001  one shape
     """Facts of a whole file. Raises: BadAudio."""
     file.seek(id3v2_bytes(file))
     info = read_streaminfo(file)
-    if info.bits > 24:  # libsndfile 1.2 ends there: `catalog.decode` asks the flac program, where there is one
+    if info.bits not in SNDFILE_BITS:  # `catalog.decode` asks the flac program, where there is one
         return _facts(info, info.frames, None, info.md5)
     frames, sha256, md5 = _decode(file, info)
     if info.frames and frames < info.frames:
         raise BadAudio(f"{TRUNCATED}: {frames} of {info.frames} samples decode")
-    known = any(info.md5)
-    if known and md5 and md5 != info.md5:
+    if any(info.md5) and md5 != info.md5:
         raise BadAudio("damaged: its audio does not match the checksum in its header")
-    return _facts(info, frames, sha256 if md5 else None, info.md5 if md5 else b"")
+    return _facts(info, frames, sha256, info.md5)
 
 
 def _facts(info: StreamInfo, frames: int, sha256: bytes | None, md5: bytes) -> AudioFacts:
@@ -80,16 +81,11 @@ def _facts(info: StreamInfo, frames: int, sha256: bytes | None, md5: bytes) -> A
 
 
 def _decode(file: BinaryIO, info: StreamInfo) -> tuple[int, bytes, bytes]:
-    """(frames, SHA-256, MD5) of the samples, signed little-endian at the source's depth.
-
-    MD5 is empty for depths that are no whole bytes (12, 20 bits): libsndfile widens them, and what widening would
-    have to be undone is not ours to guess.
-    """
+    """(frames, SHA-256, MD5) of the samples, signed little-endian at the source's depth, one of SNDFILE_BITS."""
     # Imported late: numpy and libsndfile take longer to load than most files take to check.
     import numpy as np  # noqa: PLC0415
     import soundfile  # noqa: PLC0415
 
-    whole = info.bits in (8, 16, 24)
     sha256, md5, frames = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     descriptor = file.fileno()
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -112,4 +108,4 @@ def _decode(file: BinaryIO, info: StreamInfo) -> tuple[int, bytes, bytes]:
         if info.frames and frames < info.frames:
             raise BadAudio(f"{TRUNCATED} or damaged: it does not decode to the end") from error
         raise BadAudio(f"damaged: {error.error_string.rstrip('.').lower()}") from error
-    return frames, sha256.digest(), md5.digest() if whole else b""
+    return frames, sha256.digest(), md5.digest()

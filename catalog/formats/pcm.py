@@ -8,7 +8,7 @@ from typing import BinaryIO
 from catalog.formats.facts import Pcm, read_exactly
 
 _BLOCK_FRAMES = 65_536
-_TO_SIGNED = bytes(byte ^ 0x80 for byte in range(256))
+TO_SIGNED = bytes(byte ^ 0x80 for byte in range(256))
 
 
 def digest_samples(
@@ -33,7 +33,7 @@ def digest_samples(
         count = min(left, _BLOCK_FRAMES)
         block = read_exactly(file, count * channels * width, "its audio")
         if unsigned:
-            block = block.translate(_TO_SIGNED)
+            block = block.translate(TO_SIGNED)
         sha256.update(swapped(block, width) if big_endian and width > 1 else block)
         left -= count
     return Pcm(sha256=sha256.digest(), rate_hz=rate_hz, channels=channels, bits=bits, floating=floating)

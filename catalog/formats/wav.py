@@ -61,12 +61,17 @@ def inspect(file: BinaryIO, size: int) -> AudioFacts:
     frames = data_bytes // format_.frame_bytes
     duration_ms = playable(frames, rate_hz)
     floating = format_.tag == _FLOAT
-    pcm = None
-    if format_.frame_bytes * 8 == channels * bits:
-        file.seek(start)
-        pcm = digest_samples(
-            file, frames=frames, channels=channels, bits=bits, rate_hz=rate_hz, unsigned=bits == 8, floating=floating
-        )
+    file.seek(start)
+    width = (bits + 7) // 8
+    pcm = digest_samples(
+        file,
+        frames=frames,
+        channels=channels,
+        bits=8 * width,
+        rate_hz=rate_hz,
+        unsigned=width == 1,
+        floating=floating,
+    )
     return AudioFacts(
         media_type="audio/wav",
         format="wav/float" if floating else "wav/pcm",

@@ -49,34 +49,46 @@ def read_ern(path: Path, findings: Findings) -> Iterator[Row]:
 
 
 def _read(file: BinaryIO, path: Path) -> _Message:
+    message = _Message()
+    stack: list[Element] = []
+    for event, element in _events(file, path):
+        if event == "start":
+            if not stack:
+                _check_root(element, path)
+            stack.append(element)
+            if len(stack) > DEPTH_MAX:
+                raise MalformedMetadata(path, 0, f"expected at most {DEPTH_MAX} elements inside each other")
+            continue
+        stack.pop()
+        element.tag = _local(element)
+        if len(stack) == 2:  # inside a list of the message: an item is complete
+            _keep(element, _local(stack[1]), message, path)
+            stack[1].remove(element)
+    return message
+
+
+def _events(file: BinaryIO, path: Path) -> Iterator[tuple[str, Element]]:
+    """Starts and ends of elements. Raises: MalformedMetadata."""
     from xml.etree.ElementTree import ParseError  # noqa: PLC0415  the error only; defusedxml does the parsing
 
     from defusedxml import DefusedXmlException  # noqa: PLC0415
     from defusedxml.ElementTree import iterparse  # noqa: PLC0415
 
-    message = _Message()
-    stack: list[Element] = []
-    try:
-        for event, element in iterparse(file, events=("start", "end"), forbid_dtd=True):
-            if event == "start":
-                if not stack:
-                    _check_root(element, path)
-                stack.append(element)
-                if len(stack) > DEPTH_MAX:
-                    raise MalformedMetadata(path, 0, f"expected at most {DEPTH_MAX} elements inside each other")
-                continue
-            stack.pop()
-            element.tag = _local(element)
-            if len(stack) == 2:  # inside a list of the message: an item is complete
-                _keep(element, _local(stack[1]), message, path)
-                stack[1].remove(element)
-    except ParseError as error:
-        line = error.position[0] if error.position else 0
-        raise MalformedMetadata(path, line, f"expected well-formed XML: {error}") from error
-    except DefusedXmlException as error:
-        problem = f"expected XML without a document type, entities or external references ({type(error).__name__})"
-        raise MalformedMetadata(path, 0, problem) from error
-    return message
+    events = iterparse(file, events=("start", "end"), forbid_dtd=True)
+    while True:
+        try:
+            event = next(events, None)
+        except ParseError as error:
+            line = error.position[0] if error.position else 0
+            raise MalformedMetadata(path, line, f"expected well-formed XML: {error}") from error
+        except DefusedXmlException as error:
+            problem = f"expected XML without a document type, entities or external references ({type(error).__name__})"
+            raise MalformedMetadata(path, 0, problem) from error
+        except (LookupError, ValueError) as error:  # an encoding that nobody knows, or that takes several bytes
+            raise MalformedMetadata(path, 1, f"expected XML in UTF-8: {error}") from error
+        if event is None:
+            return
+        yield event
 
 
 def _check_root(root: Element, path: Path) -> None:

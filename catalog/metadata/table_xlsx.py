@@ -1,4 +1,4 @@
-"""Metadata in Excel's .xlsx, read row by row with openpyxl: bounded, no formula run, every fault with its cell.
+"""Metadata in Excel's .xlsx, read row by row: bounded, no formula run, every fault with its cell.
 
 A spreadsheet changes what people type: 036000291452 becomes a number without its zero, 5-1-26 a date. Text columns that
 hold anything but text are therefore named, not guessed at.
@@ -6,17 +6,21 @@ hold anything but text are therefore named, not guessed at.
 
 from __future__ import annotations
 
+import errno
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 from catalog.metadata.columns import Column
 from catalog.metadata.findings import Findings
 from catalog.metadata.rows import COLUMNS_MAX, ROWS_MAX, MalformedMetadata, Row, read_header, read_row
+from catalog.metadata.sheet_cells import Cell, SheetFault, read_sheet
 from ledger.identifiers import GRID, IPI_NAME, ISNI, ISRC, ISWC, UPC, Scheme
 
 ENTRIES_MAX: Final = 2_000
@@ -38,60 +42,163 @@ _SCHEMES: Final[dict[str, Scheme]] = {
 
 def read_xlsx(path: Path, findings: Findings, *, sheet: str | None = None) -> Iterator[Row]:
     """Rows of the first sheet, or of the one named. Raises: MalformedMetadata, OSError."""
-    from openpyxl import load_workbook  # noqa: PLC0415  half a second of imports, for spreadsheets alone
-    from openpyxl.utils import get_column_letter  # noqa: PLC0415
+    from openpyxl.utils import get_column_letter  # noqa: PLC0415  half a second of imports, for spreadsheets alone
 
     _check_archive(path)
-    try:
-        book = load_workbook(path, read_only=True, data_only=False, keep_links=False)
-    except Exception as error:
-        raise MalformedMetadata(path, 0, f"expected an Excel workbook ({type(error).__name__}: {error})") from error
-    try:
-        page = _sheet(book, sheet, path)
+    with _open_book(path) as book:
+        lines = _lines(book, _sheet(book, sheet, path), path)
+        number, cells = next(lines, (1, []))
+        titles: list[str] = []
         # Rows and columns are bounded here: what a sheet says of its own size is not looked at.
-        top = next(page.iter_rows(max_row=1, max_col=COLUMNS_MAX), ())
-        titles = ["" if cell.value is None else str(cell.value) for cell in top]
-        while titles and not titles[-1].strip():
-            titles.pop()
+        for cell in cells if number == 1 else ():
+            if cell.column <= COLUMNS_MAX:
+                titles += [""] * (cell.column - len(titles))
+                value = _value(cell, book, path)[0]
+                titles[cell.column - 1] = "" if value is None else str(value)
         header = read_header(titles, path.name, 1, path, findings)
         letters = {column.name: get_column_letter(i) for i, column in enumerate(header, 1) if column is not None}
-        cells = page.iter_rows(min_row=2, max_row=ROWS_MAX + 2, max_col=len(header))
-        for line, row_cells in enumerate(cells, 2):
-            if line > ROWS_MAX + 1:
+        for line, row_cells in lines:
+            if row_cells and line > ROWS_MAX + 1:
                 raise MalformedMetadata(path, line, f"expected at most {ROWS_MAX} rows (ROWS_MAX): split the file")
             row = Row(source=path.name, line=line, letters=letters)
-            texts = [
-                "" if column is None or cell.value is None else _text(cell, column, row, findings)
-                for column, cell in zip(header, row_cells, strict=False)
-            ]
+            texts = [""] * len(header)
+            for cell in row_cells:
+                if cell.column <= len(header) and (column := header[cell.column - 1]) is not None:
+                    texts[cell.column - 1] = _text(*_value(cell, book, path), column, row, findings)
             if read_row(row, header, texts, findings):
                 yield row
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, SyntaxError, OverflowError) as error:
-        # SyntaxError: what ElementTree and defusedxml call XML that is none, or that declares entities.
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """What of a workbook its sheets' cells refer to."""
+
+    archive: zipfile.ZipFile
+    sheets: Mapping[str, str]
+    """Part of each sheet by its name, in their order."""
+    visible: tuple[str, ...]
+    strings: Sequence[str]
+    epoch: datetime
+    dates: frozenset[int]
+    """Styles whose numbers are dates, or times."""
+    lengths: frozenset[int]
+
+
+@contextmanager
+def _open_book(path: Path) -> Iterator[_Book]:
+    from openpyxl.reader.excel import ExcelReader  # noqa: PLC0415
+    from openpyxl.styles.stylesheet import apply_stylesheet  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        try:
+            # Not load_workbook: it reads a sheet that does not say its size to its end, and keeps every element.
+            reader: Any = ExcelReader(str(path), read_only=True, keep_links=False)
+            stack.enter_context(reader.archive)
+            reader.read_manifest()
+            reader.read_strings()
+            reader.read_workbook()
+            apply_stylesheet(reader.archive, reader.wb)
+            sheets = [
+                (sheet.name, rel.target, sheet.state)
+                for sheet, rel in reader.parser.find_sheets()
+                if rel.target in reader.valid_files and "chartsheet" not in rel.Type
+            ]
+        except Exception as error:
+            raise MalformedMetadata(path, 0, f"expected an Excel workbook ({type(error).__name__}: {error})") from error
+        yield _Book(
+            archive=reader.archive,
+            sheets={name: part for name, part, _ in sheets},
+            visible=tuple(name for name, _, state in sheets if state == "visible"),
+            strings=reader.shared_strings,
+            epoch=reader.wb.epoch,
+            dates=frozenset(reader.wb._date_formats),
+            lengths=frozenset(reader.wb._timedelta_formats),
+        )
+
+
+def _sheet(book: _Book, name: str | None, path: Path) -> str:
+    """The part that holds it. Raises: MalformedMetadata."""
+    names = list(book.sheets)
+    if name is None:
+        if not names:
+            raise MalformedMetadata(path, 0, "expected a sheet with rows")
+        return book.sheets[(book.visible or tuple(names))[0]]
+    if name not in book.sheets:
+        raise MalformedMetadata(path, 0, f"expected a sheet {name!r}; there are {', '.join(names[:20])}")
+    return book.sheets[name]
+
+
+def _lines(book: _Book, part: str, path: Path) -> Iterator[tuple[int, list[Cell]]]:
+    """Raises: MalformedMetadata."""
+    try:
+        with book.archive.open(part) as file:
+            yield from read_sheet(cast("BinaryIO", file))
+    except SheetFault as error:
+        raise MalformedMetadata(path, 0, f"expected a whole Excel workbook ({error})") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise MalformedMetadata(
             path, 0, f"expected a whole Excel workbook ({type(error).__name__}: {error})"
         ) from error
-    finally:
-        book.close()
 
 
-def _sheet(book: Any, name: str | None, path: Path) -> Any:
-    if name is None:
-        sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"] or book.worksheets
-        if not sheets:
-            raise MalformedMetadata(path, 0, "expected a sheet with rows")
-        return sheets[0]
-    if name not in book.sheetnames:
-        raise MalformedMetadata(path, 0, f"expected a sheet {name!r}; there are {', '.join(book.sheetnames[:20])}")
-    return book[name]
+def _value(cell: Cell, book: _Book, path: Path) -> tuple[object, str]:
+    """(value, ST_CellType, or "f" for a formula). Raises: MalformedMetadata."""
+    if cell.formula:
+        return cell.text, "f"
+    try:
+        if cell.kind == "n":
+            return _number_or_moment(cell, book)
+        return _READERS.get(cell.kind, _as_it_is)(cell.text, book), cell.kind
+    except (ValueError, IndexError) as error:
+        problem = f"expected a whole Excel workbook (a cell holds {cell.text[:40]!r}: {error})"
+        raise MalformedMetadata(path, 0, problem) from error
 
 
-def _text(cell: Any, column: Column, row: Row, findings: Findings) -> str:  # noqa: PLR0911  one a type
+def _number_or_moment(cell: Cell, book: _Book) -> tuple[object, str]:
+    from openpyxl.utils.datetime import from_excel  # noqa: PLC0415
+
+    number = float(cell.text) if set(cell.text) & set(".eE") else int(cell.text)
+    style = int(cell.style or 0)
+    if style not in book.dates:
+        return number, "n"
+    try:
+        return from_excel(number, book.epoch, timedelta=style in book.lengths), "n"
+    except (OverflowError, ValueError):
+        return "#VALUE!", "e"
+
+
+def _moment_of(text: str, _: _Book) -> object:
+    from openpyxl.utils.datetime import from_ISO8601  # noqa: PLC0415
+
+    read: Callable[[str], object] = from_ISO8601
+    return read(text)
+
+
+def _index(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError("expected the place of a shared string")
+    return int(text)
+
+
+def _as_it_is(text: str, _: _Book) -> str:
+    return text
+
+
+_READERS: Final[Mapping[str, Callable[[str, _Book], object]]] = {
+    "s": lambda text, book: book.strings[_index(text)],
+    "b": lambda text, _: bool(int(text)),
+    "d": _moment_of,
+}
+"""By ST_CellType; of "str", "inlineStr" and "e" the text itself."""
+
+
+def _text(value: object, kind: str, column: Column, row: Row, findings: Findings) -> str:  # noqa: PLR0911  one a type
     """What the cell would hold had it been formatted as text; "" where that cannot be told any more."""
-    value = cell.value
-    if cell.data_type == "f":
+    if value is None:
+        return ""
+    if kind == "f":
         return _refuse(row, column, value, "a value: a formula is never run; paste its result as text", findings)
-    if cell.data_type == "e":
+    if kind == "e":
         return _refuse(row, column, value, "a value, not an error of the spreadsheet's", findings)
     if isinstance(value, str):
         return value
@@ -162,8 +269,12 @@ def _check_archive(path: Path) -> None:
                 raise MalformedMetadata(path, 0, f"expected at most {UNPACKED_BYTES_MAX} bytes unpacked: {unpacked}")
             for entry in entries:
                 _check_entry(archive, entry, path)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
         raise MalformedMetadata(path, 0, f"expected an Excel workbook in .xlsx ({error})") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # not the disk: an archive that sends its reader before its start
+            raise
+        raise MalformedMetadata(path, 0, "expected an Excel workbook in .xlsx (its parts lie nowhere)") from error
 
 
 def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:

@@ -31,6 +31,7 @@ KINDS = (
     Kind("wav8.wav", "WAV", "PCM_U8", "audio/wav", 8),
     Kind("wav32.wav", "WAV", "PCM_32", "audio/wav", 32),
     Kind("float.wav", "WAV", "FLOAT", "audio/wav", 32),
+    Kind("double.wav", "WAV", "DOUBLE", "audio/wav", 64),
     Kind("extensible.wav", "WAVEX", "PCM_24", "audio/wav", 24),
     Kind("rf64.wav", "RF64", "PCM_16", "audio/wav", 16),
     Kind("adpcm.wav", "WAV", "MS_ADPCM", "audio/wav"),

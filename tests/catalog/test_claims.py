@@ -37,7 +37,7 @@ def test_tags_and_digests_become_a_claim_that_parses(tmp_path: Path) -> None:
     assert (media.blake3, media.sha256) == (seen.digests.blake3, seen.digests.sha256)
     assert (media.size, media.media_type) == (seen.digests.size_bytes, "audio/flac")
     assert media.pcm is not None
-    assert (media.pcm.rate, media.pcm.channels, media.pcm.bits) == (44_100, 2, 16)
+    assert (media.pcm.rate, media.pcm.channels, media.pcm.format) == (44_100, 2, "s16le")
     assert media.flac_md5 == seen.facts.flac_md5
     assert claim.duration_ms == 2000
     assert claim.contains_ai is ContainsAI.UNDECLARED
@@ -237,8 +237,11 @@ def test_a_claim_made_of_a_manifests_record_is_the_one_made_of_the_file_and_adds
     assert replace(from_manifest.claim, media=(media,)) == plain.claim
 
 
-def test_a_floating_point_master_is_claimed_without_a_digest_of_its_samples(tmp_path: Path) -> None:
-    (tmp_path / "a.wav").write_bytes(encoded(next(kind for kind in KINDS if kind.name == "float.wav")))
+@pytest.mark.parametrize(("name", "form"), [("float.wav", "f32le"), ("double.wav", "f64le")])
+def test_a_floating_point_master_is_claimed_by_its_samples_too(tmp_path: Path, name: str, form: str) -> None:
+    (tmp_path / "a.wav").write_bytes(encoded(next(kind for kind in KINDS if kind.name == name)))
     seen = examine(tmp_path / "a.wav")
     assert seen.facts.pcm is not None
-    assert build_claim(seen, Terms(member="label"), no_salt).claim.media[0].pcm is None, "the field is one of integers"
+    pcm = build_claim(seen, Terms(member="label"), no_salt).claim.media[0].pcm
+    assert pcm is not None
+    assert (pcm.sha256, pcm.format, pcm.channels) == (seen.facts.pcm.sha256, form, 2)

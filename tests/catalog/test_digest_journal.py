@@ -37,6 +37,17 @@ def test_what_is_on_record_and_unchanged_is_taken_over(tmp_path: Path, name: str
     assert both[2] is not None
 
 
+@pytest.mark.parametrize("digest", [b"x" * 64, b"\xff" * 64, b"\t" + b"0" * 62 + b"\t"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_digest_that_is_none_is_read_again(tmp_path: Path, digest: bytes, which: int) -> None:
+    path = tmp_path / "song"
+    path.write_bytes(b"content")
+    fields = entry(path, with_sha256=True).split(b" ", 5)
+    fields[which] = digest
+    Journal(str(tmp_path / "j")).add(b" ".join(fields))
+    assert Journal(str(tmp_path / "j")).known(os.fsencode(path), with_sha256=True) is None
+
+
 def test_new_content_under_the_old_size_and_time_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "song"
     path.write_bytes(b"content")

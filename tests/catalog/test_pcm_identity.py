@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from catalog.audio import inspect_audio
 from catalog.formats.facts import Pcm
+from catalog.formats.pcm import swapped
 from catalog.tools import NO_TOOLS, Tools
 from tests.catalog.programs import ffmpeg, need
 
@@ -131,3 +134,82 @@ def test_a_32_bit_flac_whose_samples_do_not_match_its_header_is_damaged(tmp_path
         inspect_audio(tmp_path / "a.flac", tools)
     with pytest.raises(Exception, match="decoded by the flac program"):
         inspect_audio(tmp_path / "a.flac")
+
+
+# ---- depths that are no whole bytes ----------------------------------------------------------------------------------
+
+
+def upper_bits(samples: NDArray[np.int32], bits: int) -> bytes:
+    """Signed little-endian in whole bytes, the samples in their upper bits."""
+    width = (bits + 7) // 8
+    return b"".join(
+        (int(sample) << 8 * width - bits).to_bytes(width, "little", signed=True) for sample in samples.reshape(-1)
+    )
+
+
+def chunk(name: bytes, content: bytes, order: Literal["big", "little"]) -> bytes:
+    return name + len(content).to_bytes(4, order) + content + bytes(len(content) % 2)
+
+
+def odd_wav(path: Path, bits: int) -> Path:
+    width = (bits + 7) // 8
+    form = struct.pack("<HHIIHH", 1, 2, RATE_HZ, RATE_HZ * 2 * width, 2 * width, bits)
+    samples = upper_bits(master(bits), bits)
+    if width == 1:
+        samples = bytes(byte ^ 0x80 for byte in samples)
+    body = chunk(b"fmt ", form, "little") + chunk(b"data", samples, "little")
+    path.write_bytes(chunk(b"RIFF", b"WAVE" + body, "little"))
+    return path
+
+
+def odd_aiff(path: Path, bits: int) -> Path:
+    width = (bits + 7) // 8
+    rate = struct.pack(">HQ", 16_383 + RATE_HZ.bit_length() - 1, RATE_HZ << 64 - RATE_HZ.bit_length())
+    common = chunk(b"COMM", struct.pack(">hIh", 2, FRAMES, bits) + rate, "big")
+    sound = chunk(b"SSND", bytes(8) + swapped(upper_bits(master(bits), bits), width), "big")
+    path.write_bytes(chunk(b"FORM", b"AIFF" + common + sound, "big"))
+    return path
+
+
+@pytest.mark.parametrize(("bits", "form"), [(7, "s8"), (12, "s16le"), (20, "s24le")])
+def test_7_12_and_20_bits_are_digested_alike_in_whole_bytes_whatever_the_container(
+    tmp_path: Path, bits: int, form: str
+) -> None:
+    tools = need("flac", "ffmpeg")
+    aiff = odd_aiff(tmp_path / "a.aiff", bits)
+    for name, more in (("a.flac", ()), ("a.oga", ("--ogg",))):
+        line = ["flac", "--silent", "--lax", *more, "-o", str(tmp_path / name), str(aiff)]
+        subprocess.run(line, check=True, timeout=60)
+    found = [digest(path, tools) for path in (aiff, odd_wav(tmp_path / "a.wav", bits), tmp_path / "a.flac",
+                                              tmp_path / "a.oga")]  # fmt: skip
+    assert {pcm.format for pcm in found} == {form}
+    assert {pcm.sha256 for pcm in found} == {hashlib.sha256(upper_bits(master(bits), bits)).digest()}
+    facts = inspect_audio(tmp_path / "a.flac", tools)
+    assert (facts.bits, facts.duration_ms) == (bits, 125)
+    assert facts.flac_md5 is not None
+    with pytest.raises(Exception, match=f"FLAC of {bits} bits is decoded by the flac program"):
+        inspect_audio(tmp_path / "a.flac")
+
+
+def test_the_padding_after_an_odd_number_of_bytes_is_no_sample(tmp_path: Path) -> None:
+    tools = need("flac")
+    mono = master(20)[:101, :1]
+    rate = struct.pack(">HQ", 16_383 + RATE_HZ.bit_length() - 1, RATE_HZ << 64 - RATE_HZ.bit_length())
+    common = chunk(b"COMM", struct.pack(">hIh", 1, 101, 20) + rate, "big")
+    sound = chunk(b"SSND", bytes(8) + swapped(upper_bits(mono, 20), 3), "big")
+    (tmp_path / "a.aiff").write_bytes(chunk(b"FORM", b"AIFF" + common + sound, "big"))
+    line = ["flac", "--silent", "-o", str(tmp_path / "a.flac"), str(tmp_path / "a.aiff")]
+    subprocess.run(line, check=True, timeout=60)
+    assert digest(tmp_path / "a.flac", tools) == digest(tmp_path / "a.aiff")
+    assert digest(tmp_path / "a.flac", tools).sha256 == hashlib.sha256(upper_bits(mono, 20)).digest()
+
+
+def test_a_20_bit_flac_whose_samples_do_not_match_its_header_is_damaged(tmp_path: Path) -> None:
+    tools = need("flac")
+    line = ["flac", "--silent", "-o", str(tmp_path / "a.flac"), str(odd_aiff(tmp_path / "a.aiff", 20))]
+    subprocess.run(line, check=True, timeout=60)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[8 + 18] ^= 1  # first byte of STREAMINFO's MD5
+    (tmp_path / "a.flac").write_bytes(content)
+    with pytest.raises(Exception, match="damaged"):
+        inspect_audio(tmp_path / "a.flac", tools)

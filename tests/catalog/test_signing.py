@@ -60,7 +60,17 @@ def test_the_list_of_statements_is_read_as_it_was_written_and_says_what_changed(
         {"file": "/etc/001.stretto"},
         {"file": "keys.pem"},
         {"openings": "../../x.stretto"},
-        {"claims": None, "more": 1},
+        {"claims": None},
+        {"claims": True},
+        {"claims": -1},
+        {"claims": 1.5},
+        {"more": 1},
+        {"file": "001.stretto\0"},
+        {"openings": "002.stretto.openings.json"},
+        {"openings": 1},
+        {"statement": "aa"},
+        {"statement": ["aa"]},
+        {"client_ref": None},
     ],
 )
 def test_a_list_that_names_anything_else_is_refused(change: dict[str, Any]) -> None:
@@ -70,7 +80,20 @@ def test_a_list_that_names_anything_else_is_refused(change: dict[str, Any]) -> N
         parse_signed(json.dumps(document).encode(), Path("x"))
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"stretto_signed":2}', b'{"stretto_signed":1,"statements":[1]}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"stretto_signed":2}',
+        b'{"stretto_signed":true,"inputs":{},"statements":[]}',
+        b'{"stretto_signed":1,"inputs":{},"statements":[1]}',
+        b'{"stretto_signed":1,"inputs":{},"statements":{}}',
+        b'{"stretto_signed":1,"inputs":[],"statements":[]}',
+        b"[" * 100_000,
+    ],
+)
 def test_what_is_no_list_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedSigned):
         parse_signed(data, Path("x"))

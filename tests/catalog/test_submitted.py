@@ -35,7 +35,27 @@ def test_a_line_cut_off_anywhere_is_as_if_it_was_never_written(tmp_path: Path) -
         assert write(tmp_path, TWO) == whole
 
 
-@pytest.mark.parametrize("line", [b"nonsense", b"{}", b'{"fate":"gone","file":"x","statement":"y"}', b"[]", b'"x"'])
+GOOD = b'{"fate":"final","file":"x","statement":"' + b"ab" * 32 + b'"'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"nonsense",
+        b"{}",
+        b'{"fate":"gone","file":"x","statement":"' + b"ab" * 32 + b'"}',
+        b'{"fate":"final","file":"x","statement":"y"}',
+        b'{"fate":"final","file":"x","statement":["y"]}',
+        GOOD + b',"index":"7"}',
+        GOOD + b',"index":-1}',
+        GOOD + b',"index":1e999}',
+        GOOD + b',"reason":7}',
+        GOOD + b',"more":7}',
+        b"[]",
+        b'"x"',
+        b"[" * 100_000,
+    ],
+)
 def test_a_line_that_is_none_of_its_own_is_named(tmp_path: Path, line: bytes) -> None:
     data = write(tmp_path, ONE)
     (tmp_path / JOURNAL_NAME).write_bytes(data + line + b"\n")

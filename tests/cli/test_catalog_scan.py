@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.in_hand import IN_HAND_NAME
 from catalog.manifest import Manifest
 from catalog.tools import NO_TOOLS
 from cli import catalog_scan
@@ -130,3 +131,42 @@ def test_a_stopped_process_leaves_a_folder_from_which_the_same_command_goes_on(
     answer = json.loads(ended.stdout)
     assert answer["tracks"] == 6
     assert answer["read"] == 3, "the three before it were kept"
+
+
+CRASHING = """
+import os, signal, soundfile
+class Crashing(soundfile.SoundFile):
+    def __init__(self, file, *rest, **more):
+        if b"CRASH" in os.pread(file, 4096, 0):
+            signal.raise_signal(getattr(signal, os.environ["CRASH_BY"]))  # in this thread, as a fault is
+        super().__init__(file, *rest, **more)
+soundfile.SoundFile = Crashing
+"""
+"""Loaded by every interpreter that is started: a decoder that one file brings down, and the process with it."""
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_a_file_that_crashes_the_decoder_ends_one_scan_and_is_left_out_of_the_next(
+    tmp_path: Path, music: Path, threads: str
+) -> None:
+    tagged_flac(music / "3.flac", "TITLE=CRASH")
+    (tmp_path / "injected").mkdir()
+    (tmp_path / "injected" / "sitecustomize.py").write_text(CRASHING)
+    environment = {**os.environ, "PATH": str(tmp_path / "none"), "PYTHONPATH": str(tmp_path / "injected")}
+    line = [sys.executable, "-m", "cli.main", "catalog", "scan", str(music), "--into", str(tmp_path / "out")]
+    line += ["--threads", threads, "--json"]
+
+    def run(by: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(line, env=environment | {"CRASH_BY": by}, capture_output=True, timeout=120, check=False)
+
+    assert run("SIGSEGV").returncode == -signal.SIGSEGV
+    assert (tmp_path / "out" / IN_HAND_NAME).exists()
+    second = run("SIGABRT")
+    assert second.returncode == Exit.LEFT_OUT, second.stderr
+    assert b"3.flac: the decoder crashed on it (Aborted)" in second.stderr
+    assert json.loads(second.stdout)["tracks"] == 5
+    assert [str(one.path) for one in Manifest.open(tmp_path / "out").left_out()] == ["3.flac"]
+    assert not (tmp_path / "out" / IN_HAND_NAME).exists()
+    third = run("SIGSEGV")
+    assert third.returncode == Exit.LEFT_OUT
+    assert json.loads(third.stdout)["read"] == 0, "what it is by its content, it stays"

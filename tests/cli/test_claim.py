@@ -275,3 +275,27 @@ def test_the_genesis_comes_from_the_environment_or_the_trust_file(
     assert stretto(*without).code == Exit.OK
     monkeypatch.setenv("STRETTO_GENESIS", str(desk.key))
     assert stretto(*without).code == Exit.DATA, "the environment comes before the trust file"
+
+
+def test_a_folder_claimed_and_scanned_has_one_order_and_one_reference(
+    stretto: Stretto, desk: Desk, tmp_path: Path
+) -> None:
+    # By the bytes of whole paths " " comes before "/", which comes before "0"; folder by folder it would not.
+    for name in ("a b/1", "a/1", "a/2", "a0/1", "B"):
+        tagged_flac(desk.music / f"{name}.flac", f"TITLE={name}")
+    (desk.music / "a0" / "copy.flac").write_bytes((desk.music / "a" / "2.flac").read_bytes())
+    claimed = stretto(*desk.arguments(), "--json").json
+    folder = tmp_path / "scanned"
+    assert stretto("catalog", "scan", desk.music, "--into", folder, "--no-fingerprints").code == Exit.OK
+    assert stretto("catalog", "check", folder).code == Exit.OK
+    signed = stretto("catalog", "sign", folder, "--key", desk.key, "--genesis", desk.genesis, "--json").json
+    assert [part["client_ref"] for part in signed["statements"]] == [claimed["client_ref"]]
+    titles = [one["title"] for one in claimed["claims"]]
+    assert titles == ["One", "B", "a b/1", "a/1", "a/2", "a0/1", "Zwei"]
+    submission = parse_submission((folder / "001.stretto").read_bytes())
+    header = parse_statement(submission.statement).content
+    assert isinstance(header, CatalogueHeader)
+    found = check_catalogue(header, submission.manifest, submission.chunks)
+    assert [parse_claim(one).title for one in found] == titles
+    other = stretto(*desk.arguments(desk.music / "a", desk.music / "B.flac", out=tmp_path / "o.stretto"), "--json").json
+    assert other["client_ref"] != claimed["client_ref"], "other files, another reference"

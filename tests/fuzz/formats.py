@@ -35,6 +35,7 @@ from ledger.statement import parse_statement
 from tests.fuzz.target import Broken, Target, canonical, holds, stable
 from tests.ledger import test_misbehaviour, test_policy, test_tlog_proof
 from tests.ledger.builders import make_catalogue, make_claim, make_consortium
+from tests.ledger.claim_families import full
 from tests.ledger.epoch_builders import CHANGES, ROSTERS, proofs
 from tests.ledger.evidence_builders import make_parts, reseal
 
@@ -249,7 +250,7 @@ FORMATS = (
     Target(
         name="claim",
         run=_claim,
-        seeds=lambda: [make_claim(seed).encode() for seed in range(3)],
+        seeds=lambda: [*(make_claim(seed).encode() for seed in range(3)), *(full(n).encode() for n in range(2))],
         errors=(MalformedClaim,),
     ),
     Target(

@@ -67,22 +67,28 @@ def test_what_was_saved_is_loaded_and_trust_comes_back_with_it(tmp_path: Path) -
 @pytest.mark.parametrize(
     "change",
     [{"format": 2}, {"rows": []}, {"rows": [{"batch_bytes": 1}]}, {"threads": None, "more": 1}, {"rows": 7},
-     {"uuid": "../../x"}, {"rows": [{"batch_bytes": 1, "message_bytes": 1, "bytes": 1, "cpu_s": "x", "gpu_s": 1}]}],
+     {"uuid": "../../x"}, {"ptx_sha256": 7}, {"threads": True}, {"threads": 0}, {"open_s": float("inf")},
+     {"open_s": "1"},
+     {"rows": [{"batch_bytes": 1, "message_bytes": 1, "bytes": 1, "cpu_s": 1e-320, "gpu_s": 0.0}]},
+     {"rows": [{"batch_bytes": 1.5, "message_bytes": 1, "bytes": 1, "cpu_s": 2.0, "gpu_s": 1.0}]},
+     {"rows": [{"batch_bytes": 1, "message_bytes": 1, "bytes": 1, "cpu_s": "x", "gpu_s": 1}]}],
 )  # fmt: skip
 def test_a_file_that_is_no_calibration_counts_as_none(change: dict[str, object], tmp_path: Path) -> None:
     path = calibration.save(calibrated(row(1, 2.0, 1.0)), tmp_path)
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | change))
     assert calibration.load(tmp_path) == {}
-    path.write_text("{")
-    assert calibration.load(tmp_path) == {}
+    for text in ("{", "[" * 100_000):
+        path.write_text(text)
+        assert calibration.load(tmp_path) == {}
     path.write_text(json.dumps(document))
     assert len(calibration.load(tmp_path)) == 1
 
 
 def test_a_marker_that_cannot_be_read_still_disables(tmp_path: Path) -> None:
-    (tmp_path / "GPU-1.disabled").write_text("?")
-    assert "cannot be read" in (calibration.disabled_because(tmp_path, "GPU-1") or "")
+    for text in ("?", "[" * 100_000, "[]"):
+        (tmp_path / "GPU-1.disabled").write_text(text)
+        assert "cannot be read" in (calibration.disabled_because(tmp_path, "GPU-1") or "")
 
 
 def test_state_lies_where_the_xdg_specification_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

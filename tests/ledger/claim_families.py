@@ -27,6 +27,7 @@ from ledger.claim import (
     Reference,
     Relation,
     Right,
+    SampleFormat,
     Share,
     Subject,
     Title,
@@ -35,6 +36,8 @@ from ledger.claim import (
 
 TITLES = ("Study no. 1", "月亮代表我的心", "A", "Über den Wolken " * 4, "b" * 23, "c" * 24, "x~!")
 ROLES = (PartyRole.MAIN_ARTIST, PartyRole.COMPOSER, PartyRole.LYRICIST)
+
+FORMATS = (SampleFormat.S24LE, SampleFormat.F32LE)
 
 
 def digest(*words: object) -> bytes:
@@ -91,7 +94,7 @@ def full(n: int) -> Claim:
                 blake3=digest("b", n), sha256=digest("s", n), size=70_000 + n, media_type="audio/flac",
                 sm3=digest("m", n), flac_md5=digest("f", n)[:16], iscc="ISCC:EIAWUJFCEZZOJYVD",
                 chromaprint=digest("ch", n), c2pa=digest("c2", n),
-                pcm=Pcm(sha256=digest("p", n), rate=(44_100, 48_000)[n % 2], channels=2, bits=24),
+                pcm=Pcm(sha256=digest("p", n), rate=(44_100, 48_000)[n % 2], channels=2, format=FORMATS[n % 2]),
             ),
         ),
         ai=AiDisclosure(

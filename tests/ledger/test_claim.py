@@ -31,6 +31,7 @@ from ledger.claim import (
     Relation,
     Right,
     RightsControl,
+    SampleFormat,
     Share,
     ShareType,
     Subject,
@@ -79,7 +80,7 @@ FULL = Claim(
     media=(
         make_media(
             1, media_type="audio/flac", sm3=D, flac_md5=bytes(16), iscc="ISCC:EIAWUJFCEZZOJYVD", chromaprint=D, c2pa=D,
-            pcm=Pcm(sha256=D, rate=44_100, channels=2, bits=24),
+            pcm=Pcm(sha256=D, rate=44_100, channels=2, format=SampleFormat.F64LE),
         ),
         make_media(2),
     ),
@@ -146,7 +147,7 @@ media_values = st.builds(
         sha256=digests,
         rate=st.integers(1, 192_000),
         channels=st.integers(1, 8),
-        bits=st.sampled_from([8, 16, 24, 32]),
+        format=st.sampled_from(SampleFormat),
     ),
     flac_md5=st.none() | st.binary(min_size=16, max_size=16),
 )
@@ -226,6 +227,19 @@ def raw(**changes: Any) -> bytes:
     return encode({key: item for key, item in value.items() if item is not None})
 
 
+def media_with_pcm(**changes: object) -> dict[str, object]:
+    pcm = {"sha256": D, "rate": 1, "channels": 1, "format": "s16le"} | changes
+    return {"blake3": D, "sha256": D, "size": 1, "pcm": {key: item for key, item in pcm.items() if item is not None}}
+
+
+@pytest.mark.parametrize("form", ["s8", "s16le", "s24le", "s32le", "f32le", "f64le"])
+def test_the_form_of_the_samples_is_one_word_of_six(form: str) -> None:
+    claim = parse_claim(raw(media=[media_with_pcm(format=form)]))
+    assert claim.media[0].pcm == Pcm(sha256=D, rate=1, channels=1, format=SampleFormat(form))
+    assert parse_claim(claim.encode()) == claim
+    assert claim_to_json(claim)["media"][0]["pcm"]["format"] == form  # type: ignore[call-overload,index]
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -255,14 +269,12 @@ def raw(**changes: Any) -> bytes:
         ({"media": [{"blake3": bytes(32), "sha256": D, "size": 0}]}, "claim.media[0].size"),
         ({"media": [{"blake3": bytes(32), "sha256": D, "size": 1}] * 2}, "claim.media[1]"),
         ({"media": [{"blake3": bytes(32), "sha256": D, "size": 1, "sm3": bytes(31)}]}, "claim.media[0].sm3"),
-        (
-            {
-                "media": [
-                    {"blake3": D, "sha256": D, "size": 1, "pcm": {"sha256": D, "rate": 1, "channels": 1, "bits": 20}}
-                ]
-            },
-            "claim.media[0].pcm.bits",
-        ),
+        ({"media": [media_with_pcm(format="s20le")]}, "claim.media[0].pcm.format"),
+        ({"media": [media_with_pcm(format="F32LE")]}, "claim.media[0].pcm.format"),
+        ({"media": [media_with_pcm(format="s16be")]}, "claim.media[0].pcm.format"),
+        ({"media": [media_with_pcm(format=16)]}, "claim.media[0].pcm.format"),
+        ({"media": [media_with_pcm(format=None)]}, "claim.media[0].pcm.format"),
+        ({"media": [media_with_pcm(bits=16)]}, "claim.media[0].pcm.bits"),
         ({"parties": []}, "claim.parties"),
         ({"parties": [{"role": "Composer"}]}, "claim.parties[0]"),
         ({"parties": [{"role": "Muse", "name": "x"}]}, "claim.parties[0].role"),

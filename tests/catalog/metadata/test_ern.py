@@ -144,6 +144,8 @@ LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 9))
         (b"<html><body/></html>", "got html in no namespace"),
         (ern_43()[:900], "well-formed XML"),
         (b"", "well-formed XML"),
+        (ern_43().replace(b'"UTF-8"', b'"U_F-8"', 1), "expected XML in UTF-8: unknown encoding"),
+        (ern_43().replace(b'"UTF-8"', b'"shift_jis"', 1), "expected XML in UTF-8: multi-byte encodings"),
         (
             ern_43().replace(b"<ern:New", f'<!DOCTYPE x [<!ENTITY l0 "lol">{LAUGHS}]><ern:New'.encode(), 1),
             "DTDForbidden",
