@@ -84,9 +84,11 @@ class Appetite:
     """Ends epochs that go on, to committees that nobody chose; orders payloads in those that end."""
     backdate: float = 0.0
     """Block times that go back, or far ahead."""
+    is_plausible: bool = False
+    """No crime of its own: proposes in its turn, and orders what others hold, so that its blocks have one fault only."""
 
 
-CRIMES = tuple(field.name for field in fields(Appetite))
+CRIMES = tuple(field.name for field in fields(Appetite) if field.name != "is_plausible")
 
 
 AGAINST_AGREEMENT = ("double_vote", "nullify_and_finalize", "equivocate", "split", "stale_parent", "bogus_parent")
@@ -272,7 +274,8 @@ class Byzantine:
         """Propose in the views it leads: several blocks, on the right parent or on another, now or late."""
         term = self.term
         # One that commits no crime waits for its turn.
-        for view in (View(self.top + 1), View(self.top + 2))[: 1 if self.appetite == Appetite() else 2]:
+        waits = self.appetite.is_plausible or self.appetite == Appetite()
+        for view in (View(self.top + 1), View(self.top + 2))[: 1 if waits else 2]:
             if term.committee.leader(view) == self.index and (term.epoch, view) not in self._proposed:
                 self._proposed.add((term.epoch, view))
                 delay_ms = self.random.randint(LATE_MS // 2, LATE_MS) if self.may(self.appetite.late) else 0

@@ -67,6 +67,8 @@ class Checks:
         """Whether every signature of the run is told to `tally`."""
         self._signers: dict[Vote, set[PublicKey]] = {}
         """Every vote that anybody signed in this consortium, and by which keys."""
+        self._over: set[Digest] = set()
+        """Boundaries that an honest node voted for, and what it voted for above them in the same epoch."""
         self._voted_in: dict[int, Epoch] = {}
         self._agreed: dict[int, Digest] = {}
         self.top_height = 0
@@ -109,6 +111,7 @@ class Checks:
             return
         if vote.kind is VoteKind.NOTARIZE:
             self._check_ancestry(node, vote, disk)
+            self._check_end(node, disk.blocks[vote.block], disk)
         if vote.kind is VoteKind.FINALIZE and not self._has_quorum(replace(vote, kind=VoteKind.NOTARIZE)):
             raise Violation(f"node {node} voted to finalize what nobody can have seen notarized: {vote}")
 
@@ -136,6 +139,19 @@ class Checks:
             if not self._has_quorum(nullify(vote.epoch, View(view))):
                 raise Violation(f"node {node} notarized a block of view {block.view} over view {view}, not nullified")
 
+    def _check_end(self, node: int, block: Block, disk: Disk) -> None:
+        """How an epoch ends, rules 2 and 3, whatever this node has seen of the blocks below."""
+        decided = disk.next_roster
+        if block.is_boundary and (decided is None or decided.digest != block.next_committee):
+            raise Violation(f"node {node} votes for a boundary of view {block.view} that names what was not decided")
+        if block.payloads and decided is not None:
+            raise Violation(f"node {node} votes for payloads in view {block.view}, after a change had passed")
+        is_over = block.parent in self._over and block.parent != self.starts[block.epoch].digest
+        if is_over and (block.payloads or block.is_boundary):
+            raise Violation(f"node {node} votes in view {block.view} for what is not empty above a boundary")
+        if is_over or block.is_boundary:
+            self._over.add(block.digest)
+
     # ---- finality ----------------------------------------------------------------------------------------------------
 
     def commit(self, node: int, commit: Commit, disk: Disk) -> None:
@@ -151,7 +167,7 @@ class Checks:
         if any(block.next_committee != ZERO_DIGEST for block in commit.blocks[:-1]):
             raise Violation(f"node {node} committed blocks above a boundary")
         for block in commit.proof:
-            if (block.parent, block.epoch) != (parent.digest, parent.epoch) or block.payloads:
+            if (block.parent, block.epoch) != (parent.digest, parent.epoch) or block.payloads or block.is_boundary:
                 raise Violation(f"node {node} proves a boundary by a block that does not follow it, or is not empty")
             parent = block
         if commit.proof and not commit.ends_epoch:

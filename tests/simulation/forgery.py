@@ -61,7 +61,7 @@ class Forger:
     def cargo(self) -> tuple[tuple[Digest, ...], Digest]:
         """What its next block orders, and which committee it names."""
         appetite, may = self._byzantine.appetite, self._byzantine.may
-        waiting = sorted(self._world.checks.submitted)
+        waiting = sorted(self._waiting() if appetite.is_plausible else self._world.checks.submitted)
         chosen = self._random.sample(waiting, min(len(waiting), self._random.randint(0, 2)))
         if self._world.consortium is not None:
             crimes: list[tuple[float, Callable[[int], Parcel]]] = [
@@ -79,6 +79,12 @@ class Forger:
             named = self._random.choice((decided, Digest(self._random.randbytes(32)), ZERO_DIGEST))
             return tuple(chosen[:1] if self._random.random() < 0.5 else ()), named
         return ((), decided) if decided != ZERO_DIGEST else (tuple(chosen), ZERO_DIGEST)
+
+    def _waiting(self) -> set[Digest]:
+        """Payloads of this epoch that some honest node holds and has not seen ordered."""
+        epoch, judge = self._byzantine.term.epoch, self._world.judge
+        disks = [node.disk for node in self._world.nodes.values()]
+        return {d for disk in disks for d in disk.pending() if judge.payload(disk.payloads[d]).header.epoch == epoch}
 
     def _give_out(self, parcel: Parcel) -> Digest:
         self._larder[parcel.digest] = parcel.frame

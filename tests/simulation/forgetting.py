@@ -48,7 +48,7 @@ class Forgetting:
             self._lost_ms = self._world.now_ms
             self._world.at(self._lost_ms, self._forget)
             return False
-        return not (_tells_what_is_final(message) if to == self._victim else self._gives_away(message))
+        return not (tells_what_is_final(message) if to == self._victim else self._gives_away(message))
 
     def _lets_answer(self, sender: int, to: int, message: Message | Hello, after_ms: int) -> bool:
         """The victim asks: the laggard answers first; or all do, before they have heard more than they had."""
@@ -74,7 +74,7 @@ class Forgetting:
         self._world.at(self._world.now_ms + DOWN_MS, node.start)
 
 
-def _tells_what_is_final(message: Message | Hello) -> bool:
+def tells_what_is_final(message: Message | Hello) -> bool:
     match message:
         case SignedVote():
             return message.vote.kind is VoteKind.FINALIZE

@@ -21,7 +21,7 @@ from tests.simulation.scenario import SimulationFailure, focused, run_scenario
 SEEDS_MAX = 200
 APPETITES = {
     "replay": Appetite(replay=0.5),
-    "boundary": Appetite(boundary=0.7),
+    "boundary": Appetite(boundary=0.7, is_plausible=True),
     "clocks": Appetite(backdate=0.7),
     "spam": Appetite(far_views=0.3, flood=0.3),
     "flood": Appetite(flood=0.6),

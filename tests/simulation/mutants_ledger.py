@@ -199,7 +199,7 @@ MEMBERSHIP: tuple[Mutant, ...] = (
     Mutant("payloads_after_the_change", "10 E3", payloads_after_the_change, "boundary"),
     Mutant("boundary_out_of_the_blue", "10 E3", boundary_out_of_the_blue, "boundary"),
     Mutant("payloads_above_the_boundary", "10 E3", payloads_above_the_boundary, "boundary"),
-    Mutant("boundary_over_a_gap", "10 E3", boundary_over_a_gap, "membership"),
+    Mutant("boundary_over_a_gap", "10 E3", boundary_over_a_gap, "boundary kept back"),
     Mutant("quiet_while_the_epoch_ends", "10 E4", quiet_while_the_epoch_ends, "desertion"),
     Mutant("engine_goes_on", "10 E5", engine_goes_on, "membership"),
     Mutant("restart_forgets_the_change", "10", restart_forgets_the_change, "restarts"),

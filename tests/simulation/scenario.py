@@ -14,6 +14,7 @@ from tests.simulation.byzantine import Appetite, Byzantine, appetite_of
 from tests.simulation.checks import Violation
 from tests.simulation.clients import Clients
 from tests.simulation.consortium import PARAMETERS, genesis_of
+from tests.simulation.deprivation import Deprivation, OfBlocks, OfCertificates, OfTheBoundary
 from tests.simulation.forgetting import Forgetting
 from tests.simulation.machine import Machine
 from tests.simulation.politics import Politics
@@ -66,6 +67,8 @@ class Scenario:
     skew_ms: int
     forgets: bool
     """Whether a validator loses its votes when that is most dangerous (`forgetting`)."""
+    keeps_back: str
+    """What the network keeps from one of the honest (`deprivation`): "certificates", "blocks", "boundary"; or nothing."""
     reconnects: bool
     """Whether healing tells everybody that connections stand again; else they find out by themselves."""
     changes: int
@@ -116,6 +119,7 @@ def scenario_of(seed: int) -> Scenario:
         partitions=rng.random() < 0.4,
         isolates=False,
         forgets=False,
+        keeps_back="",
         skew_ms=rng.choice((0, 0, 10, PARAMETERS.precision_ms // 2)),
         reconnects=rng.random() < 0.5,
         changes=rng.choice((0, 0, 1, 2, 4)),
@@ -153,6 +157,18 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911, PLR0912 - one 
             alone = replace(scenario, kind=kind, weather=Weather(delay_ms=scenario.weather.delay_ms), is_patient=True)
             quiet = replace(alone, partitions=False, isolates=True, reconnects=False, changes=0, changes_again=False)
             return _with_faulty(quiet, rng)
+        case "certificates" | "blocks" | "boundary kept back":
+            calm = Weather(delay_ms=min(scenario.weather.delay_ms, (1, 15)))
+            alone = replace(scenario, kind="honest", faulty=frozenset(), weather=calm, partitions=False, skew_ms=0)
+            match focus:
+                case "certificates":
+                    return replace(
+                        alone, keeps_back=focus, is_patient=True, reconnects=False, changes=0, changes_again=False
+                    )
+                case "blocks":
+                    return replace(alone, keeps_back=focus, is_cramped=True, changes=0, changes_again=False)
+                case _:
+                    return replace(alone, keeps_back="boundary", is_patient=False, changes=4)
         case "desertion":
             calm = replace(scenario.weather, crash=0.0)
             alone = replace(scenario, kind="deserters", weather=calm, changes=0, is_patient=True, changes_again=True)
@@ -275,6 +291,7 @@ class Run:
         for _ in range(rng.randint(3, 14) if not scenario.forgets else 60):
             world.at(rng.randint(0, last_ms), self.clients.submit_any)
         forgetting = Forgetting(world, rng) if scenario.forgets else None
+        deprivation = self._deprive()
         for _ in range(scenario.changes):
             vote = self.politics.propose if rng.random() < 0.75 else self.politics.propose_in_vain
             world.at(rng.randint(0, TROUBLE_MS), vote)
@@ -300,6 +317,21 @@ class Run:
         world.run(TROUBLE_MS)
         if forgetting is not None:
             forgetting.end()
+        if deprivation is not None:
+            deprivation.end()
+
+    def _deprive(self) -> Deprivation | None:
+        world, rng = self.world, self.world.random
+        match self.scenario.keeps_back:
+            case "certificates":
+                # Clients that wait are done by then.
+                return OfCertificates(world, rng, rng.randint(TROUBLE_MS // 2, TROUBLE_MS - 300), self.clients.submit_any)
+            case "blocks":
+                return OfBlocks(world, rng)
+            case "boundary":
+                return OfTheBoundary(world)
+            case _:
+                return None
 
     def _partition(self, groups: tuple[frozenset[int], ...]) -> None:
         self.world.weather.groups = groups

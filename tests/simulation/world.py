@@ -105,6 +105,8 @@ class World:
         self.crashes = 0
         self.commits = 0
         self.lets_pass: Callable[[int, int, Message | Hello], bool] = lambda *_: True
+        self.lets_push: Callable[[int, int], bool] = lambda *_: True
+        """The same of payloads that nobody asked for."""
         self.removals_proposed: Callable[[Epoch], int] = lambda _: 0
         """How many seats the committee may lose at the end of an epoch."""
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
@@ -254,7 +256,7 @@ class World:
 
     def push(self, sender: int, to: Machine, digest: Digest, frame: bytes) -> None:
         """A payload on its way to one that did not ask for it."""
-        if not self._is_lost(sender, to.number):
+        if not self._is_lost(sender, to.number) and self.lets_push(sender, to.number):
             self.after(to, self.delay(), lambda: to.acquisition.pushed(sender, digest, frame))
 
     def request(self, node: Machine, holder: int, content: Digest, answered: Callable[[bytes], None]) -> None:
