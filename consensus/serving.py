@@ -33,9 +33,17 @@ def on_certificate_request(state: State, sender: ValidatorIndex, message: Certif
 
 
 def on_block_request(state: State, sender: ValidatorIndex, message: BlockRequest) -> None:
-    block = state.tree.blocks.get(message.digest)
-    if block is not None and state.rations.spend(sender, 1, state.now_ms):
+    """A block that is committed here is looked for in the chain: our last finalization tells its seeker to ask for that.
+
+    Else one that missed blocks and what made them final, and nothing else, would look for them until the next block.
+    """
+    block, finalized = state.tree.blocks.get(message.digest), state.tree.finalized
+    if (block is None and finalized is None) or not state.rations.spend(sender, 1, state.now_ms):
+        return
+    if block is not None:
         state.out.put(Send(to=sender, message=BlockReply(block=block)))
+    elif finalized is not None:
+        state.out.put(Send(to=sender, message=Certificates(certificates=(finalized,))))
 
 
 def on_chain_request(state: State, sender: ValidatorIndex, message: ChainRequest) -> None:

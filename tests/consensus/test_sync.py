@@ -158,6 +158,22 @@ class TestBlocks:
         assert bench.committed == [block]
 
 
+    def test_who_looks_for_a_committed_block_is_told_what_is_final_so_that_it_asks_for_the_chain(self) -> None:
+        bench, blocks = behind(length=3)
+        final = bench.finalization(blocks[-1])
+        bench.receive(bench.others[0], Chain(blocks=blocks, finalization=final))
+        bench.drain()
+        bench.receive(bench.others[1], BlockRequest(digest=blocks[0].digest))
+        assert bench.sent(Certificates) == [(bench.others[1], Certificates(certificates=(final,)))]
+        assert not bench.sent(BlockReply)
+
+    def test_nobody_is_told_of_finality_while_nothing_is_final(self) -> None:
+        bench = Bench(follower_of(1))
+        bench.drain()
+        bench.receive(bench.others[1], BlockRequest(digest=payload(1)))
+        assert not bench.sent(Certificates)
+
+
 class TestCertificateRequests:
     def test_a_gap_below_a_jump_is_asked_for_at_once(self) -> None:
         bench = Bench(follower_of(1))

@@ -157,7 +157,7 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911, PLR0912 - one 
             alone = replace(scenario, kind=kind, weather=Weather(delay_ms=scenario.weather.delay_ms), is_patient=True)
             quiet = replace(alone, partitions=False, isolates=True, reconnects=False, changes=0, changes_again=False)
             return _with_faulty(quiet, rng)
-        case "certificates" | "blocks" | "boundary kept back":
+        case "certificates" | "blocks" | "gap":
             calm = Weather(delay_ms=min(scenario.weather.delay_ms, (1, 15)))
             alone = replace(scenario, kind="honest", faulty=frozenset(), weather=calm, partitions=False, skew_ms=0)
             match focus:
