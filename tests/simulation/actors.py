@@ -31,12 +31,14 @@ class Actor:
     """Probability that a message is lost, where the actor needs views that fail."""
     isolates: bool = False
     """Whether a node is cut off, and then has to ask."""
+    is_cramped: bool = False
+    """Whether the engine's limits are a handful, where the actor must reach them."""
 
 
 ACTORS: dict[str, Actor] = {
     "equivocator": Actor(Appetite(equivocate=1.0, double_vote=1.0, split=0.5), "double_notarize"),
     "withholder": Actor(Appetite(withhold=0.5), "no_view_timer"),
-    "split sender": Actor(Appetite(split=1.0), "certificates_are_never_asked_for"),
+    "split sender": Actor(Appetite(split=1.0, is_plausible=True), "blocks_are_never_asked_for"),
     "bogus-parent proposer": Actor(Appetite(bogus_parent=1.0), "no_parent_check", drop=0.3),
     "stale-parent proposer": Actor(Appetite(stale_parent=1.0), "no_nullification_check"),
     "nullify-and-finalize": Actor(Appetite(nullify_and_finalize=1.0), "accuse_by_kind_only"),
@@ -49,7 +51,7 @@ ACTORS: dict[str, Actor] = {
     "stonewaller": Actor(Appetite(stonewall=1.0), "ask_one_holder_only", isolates=True),
     "late proposer": Actor(Appetite(late=1.0), "notarize_after_nullify"),
     "future-view spammer": Actor(Appetite(far_views=0.5), "far_votes_are_kept"),
-    "flooder": Actor(Appetite(flood=0.5), "unasked_blocks_are_kept"),
+    "flooder": Actor(Appetite(flood=0.6), "unasked_blocks_are_kept", is_cramped=True),
     "bad-signature payload": Actor(Appetite(bad_payload=1.0), "payload_signature_unchecked"),
     "invalid statement": Actor(Appetite(bad_statement=1.0), "statements_unchecked"),
     "body withheld": Actor(Appetite(hidden_body=1.0), "bodies_are_waived"),
@@ -65,7 +67,7 @@ def first_caught(actor: Actor, mutant: str | None, seeds_max: int, *, guilty: bo
     for seed in range(seeds_max):
         scenario = replace(
             focused(seed, "byzantine"), weather=Weather(drop=actor.drop), partitions=False, skew_ms=0,
-            changes=actor.changes, is_cramped=False, real_signatures=False, is_patient=not actor.changes,
+            changes=actor.changes, is_cramped=actor.is_cramped, real_signatures=False, is_patient=not actor.changes,
             changes_again=False, isolates=actor.isolates,
         )  # fmt: skip
         breaks = MUTANTS[mutant].breaks() if mutant is not None else nullcontext()

@@ -26,6 +26,7 @@ APPETITES = {
     "spam": Appetite(far_views=0.3, flood=0.3),
     "flood": Appetite(flood=0.6),
     "stonewalling": Appetite(stonewall=1.0),
+    "split": Appetite(split=1.0, is_plausible=True),
     "payloads": Appetite(bad_payload=0.5, bad_statement=0.5, hidden_body=0.5, false_body=0.5),
 }
 """Of the Byzantine validators in runs of a focus; by default what the seed gives them."""

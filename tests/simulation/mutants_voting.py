@@ -362,7 +362,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "ask_one_holder_only", "14", lambda: instead(requests.Pursuit, "holder", property(lambda p: p.holders[0])),
         focus="stonewalling",
     ),
-    Mutant("blocks_are_never_asked_for", "14", lambda: instead(Requests, "want_block", nothing)),
+    Mutant("blocks_are_never_asked_for", "14", lambda: instead(Requests, "want_block", nothing), focus="split"),
     Mutant("chains_are_never_asked_for", "14", lambda: instead(Requests, "want_chain", nothing)),
     Mutant("far_votes_are_kept", "15", lambda: instead(engine, "VIEWS_AHEAD_MAX", FAR), focus="spam"),
     Mutant("votes_are_never_forgotten", "15", lambda: instead(VotePool, "prune", nothing)),

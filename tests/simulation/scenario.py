@@ -152,6 +152,10 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911, PLR0912 - one 
         case "restarts":
             rough = replace(scenario.weather, crash=0.04, rollback=0.0, down_ms=(0, 3))
             return replace(scenario, kind="honest", faulty=frozenset(), weather=rough, changes=4, is_patient=False)
+        case "split":
+            calm = Weather(delay_ms=scenario.weather.delay_ms)
+            alone = replace(scenario, kind="byzantine", weather=calm, partitions=False, skew_ms=0, is_patient=True)
+            return _with_faulty(replace(alone, changes=0, changes_again=False, is_cramped=False), rng)
         case "isolation" | "stonewalling":
             kind = "honest" if focus == "isolation" else "byzantine"
             alone = replace(scenario, kind=kind, weather=Weather(delay_ms=scenario.weather.delay_ms), is_patient=True)
