@@ -31,6 +31,8 @@ class Actor:
     """Probability that a message is lost, where the actor needs views that fail."""
     isolates: bool = False
     """Whether a node is cut off, and then has to ask."""
+    keeps_back: str = ""
+    """What the network keeps from an honest one, where that gives the actor its chance (`deprivation`)."""
     is_cramped: bool = False
     """Whether the engine's limits are a handful, where the actor must reach them."""
 
@@ -51,7 +53,7 @@ ACTORS: dict[str, Actor] = {
     "stonewaller": Actor(Appetite(stonewall=1.0), "ask_one_holder_only", isolates=True),
     "late proposer": Actor(Appetite(late=1.0), "notarize_after_nullify"),
     "future-view spammer": Actor(Appetite(far_views=0.5), "far_votes_are_kept"),
-    "flooder": Actor(Appetite(flood=0.6), "unasked_blocks_are_kept", is_cramped=True),
+    "flooder": Actor(Appetite(flood=0.6), "unasked_blocks_are_kept", keeps_back="blocks", is_cramped=True),
     "bad-signature payload": Actor(Appetite(bad_payload=1.0), "payload_signature_unchecked"),
     "invalid statement": Actor(Appetite(bad_statement=1.0), "statements_unchecked"),
     "body withheld": Actor(Appetite(hidden_body=1.0), "bodies_are_waived"),
@@ -68,7 +70,7 @@ def first_caught(actor: Actor, mutant: str | None, seeds_max: int, *, guilty: bo
         scenario = replace(
             focused(seed, "byzantine"), weather=Weather(drop=actor.drop), partitions=False, skew_ms=0,
             changes=actor.changes, is_cramped=actor.is_cramped, real_signatures=False, is_patient=not actor.changes,
-            changes_again=False, isolates=actor.isolates,
+            changes_again=False, isolates=actor.isolates, keeps_back=actor.keeps_back,
         )  # fmt: skip
         breaks = MUTANTS[mutant].breaks() if mutant is not None else nullcontext()
         with breaks:
