@@ -49,7 +49,9 @@ ACTORS: dict[str, Actor] = {
     "forger: one signer twice": Actor(Appetite(forge=0.3), "repeated_signers"),
     "forger: strangers sign": Actor(Appetite(forge=0.3), "strangers_sign"),
     "forger: another consortium": Actor(Appetite(forge=0.3), "consortium_not_signed"),
-    "replayer of earlier epochs": Actor(Appetite(replay=0.3), "any_epoch_counts", changes=3),
+    "replayer of earlier epochs": Actor(
+        Appetite(replay=0.3, is_plausible=True), "any_epoch_counts", changes=4, drop=0.1
+    ),
     "stonewaller": Actor(Appetite(stonewall=1.0), "ask_one_holder_only", isolates=True),
     "late proposer": Actor(Appetite(late=1.0), "notarize_after_nullify"),
     "future-view spammer": Actor(Appetite(far_views=0.5), "far_votes_are_kept"),
@@ -59,6 +61,9 @@ ACTORS: dict[str, Actor] = {
     "body withheld": Actor(Appetite(hidden_body=1.0), "bodies_are_waived"),
     "body not as signed": Actor(Appetite(false_body=1.0), "bodies_unchecked"),
     "boundary out of the blue": Actor(Appetite(boundary=1.0), "boundary_out_of_the_blue", changes=2),
+    "payloads after the change": Actor(
+        Appetite(boundary=1.0, is_plausible=True), "payloads_after_the_change", changes=4
+    ),
     "clock liar": Actor(Appetite(backdate=1.0), "block_time_may_go_back"),
 }
 

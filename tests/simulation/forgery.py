@@ -278,6 +278,9 @@ class Forger:
         epoch = byzantine.term.epoch
         old_votes = [v for vote, votes in byzantine.votes.items() if vote.epoch < epoch for v in votes.values()]
         old = [c for key, c in byzantine.certificates.items() if key[0] < epoch]
+        if byzantine.appetite.is_plausible:  # views that come again: those of the old epoch above its boundary
+            old_votes = [v for v in old_votes if v.vote.view > byzantine.start.view]
+            old = [c for c in old if c.vote.view > byzantine.start.view]
         if not old_votes or not old:
             return None
         signed, certificate = self._random.choice(old_votes), self._random.choice(old)
