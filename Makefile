@@ -71,6 +71,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock scripts/system-packages
 
 mutants: setup-dev  ## Breaks each rule of nodes, one at a time; the simulation must notice
 	@$(BIN)/python -m tests.simulation.mutants
+	@$(BIN)/python -m tests.simulation.actors
 
 model: setup-dev  ## Searches the model of the voting rules with Spin (apt-get install spin)
 	@$(BIN)/python -m tests.model.run

@@ -33,7 +33,7 @@ def on_certificate_request(state: State, sender: ValidatorIndex, message: Certif
 
 
 def on_block_request(state: State, sender: ValidatorIndex, message: BlockRequest) -> None:
-    """A block that is committed here is looked for in the chain: our last finalization tells its seeker to ask for that.
+    """Committed blocks are to be asked for as a chain: our last finalization tells so whoever looks for one.
 
     Else one that missed blocks and what made them final, and nothing else, would look for them until the next block.
     """

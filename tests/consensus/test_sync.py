@@ -157,7 +157,6 @@ class TestBlocks:
         bench.receive(bench.others[0], BlockReply(block=block))
         assert bench.committed == [block]
 
-
     def test_who_looks_for_a_committed_block_is_told_what_is_final_so_that_it_asks_for_the_chain(self) -> None:
         bench, blocks = behind(length=3)
         final = bench.finalization(blocks[-1])

@@ -85,7 +85,7 @@ class Appetite:
     backdate: float = 0.0
     """Block times that go back, or far ahead."""
     is_plausible: bool = False
-    """No crime of its own: proposes in its turn, and orders what others hold, so that its blocks have one fault only."""
+    """No crime of its own. It proposes in its turn, orders what others hold, replays what may count: one fault each."""
 
 
 CRIMES = tuple(field.name for field in fields(Appetite) if field.name != "is_plausible")

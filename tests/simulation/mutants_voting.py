@@ -7,10 +7,23 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from unittest.mock import patch
 
-from consensus import certificates, chain, engine, finality, follower, recovery, requests, sync, types, votes, voting
+from consensus import (
+    certificates,
+    chain,
+    engine,
+    finality,
+    follower,
+    recovery,
+    requests,
+    serving,
+    sync,
+    types,
+    votes,
+    voting,
+)
 from consensus.engine import Engine
 from consensus.events import Output
-from consensus.messages import BlockReply, Proposal
+from consensus.messages import BlockReply, BlockRequest, Proposal
 from consensus.pacemaker import Pacemaker
 from consensus.payloads import Payloads
 from consensus.recovery import Recovery
@@ -280,6 +293,17 @@ def unasked_blocks_are_kept() -> AbstractContextManager[object]:
     return instead(sync, "on_block", on_block)
 
 
+def committed_blocks_are_not_answered() -> AbstractContextManager[object]:
+    """Who asks for a block gets it or nothing, also where it is committed."""
+    original = serving.on_block_request
+
+    def on_block_request(state: State, sender: ValidatorIndex, message: BlockRequest) -> None:
+        if message.digest in state.tree.blocks:
+            original(state, sender, message)
+
+    return instead(serving, "on_block_request", on_block_request)
+
+
 def pursuits_without_end() -> AbstractContextManager[object]:
     """However many blocks are sought already."""
 
@@ -354,7 +378,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("block_time_may_run_ahead", "9", lambda: _early(lambda _, block: block.timestamp_ms), focus="clocks"),
     Mutant("wall_clock_only", "9", wall_clock_only),
     Mutant("no_help", "11", lambda: patch("consensus.serving.help_along", nothing), focus="isolation"),
-    Mutant("certificates_are_never_asked_for", "11", lambda: instead(Requests, "want_certificates", nothing), focus="certificates"),
+    Mutant(
+        "certificates_are_never_asked_for", "11", lambda: instead(Requests, "want_certificates", nothing),
+        focus="certificates",
+    ),
     Mutant("no_retries", "11", lambda: instead(Pacemaker, "resend_ms", nothing)),
     Mutant("no_view_timer", "12", lambda: instead(Pacemaker, "give_up_ms", nothing)),
     Mutant("proposal_stops_the_timer", "12", proposal_stops_the_timer),
@@ -363,6 +390,7 @@ MUTANTS: tuple[Mutant, ...] = (
         focus="stonewalling",
     ),
     Mutant("blocks_are_never_asked_for", "14", lambda: instead(Requests, "want_block", nothing), focus="split"),
+    Mutant("committed_blocks_are_not_answered", "14", committed_blocks_are_not_answered, focus="blocks"),
     Mutant("chains_are_never_asked_for", "14", lambda: instead(Requests, "want_chain", nothing)),
     Mutant("far_votes_are_kept", "15", lambda: instead(engine, "VIEWS_AHEAD_MAX", FAR), focus="spam"),
     Mutant("votes_are_never_forgotten", "15", lambda: instead(VotePool, "prune", nothing)),

@@ -68,7 +68,7 @@ class Scenario:
     forgets: bool
     """Whether a validator loses its votes when that is most dangerous (`forgetting`)."""
     keeps_back: str
-    """What the network keeps from one of the honest (`deprivation`): "certificates", "blocks", "boundary"; or nothing."""
+    """What the network keeps from one of the honest (`deprivation`): certificates, blocks, the boundary; or nothing."""
     reconnects: bool
     """Whether healing tells everybody that connections stand again; else they find out by themselves."""
     changes: int
@@ -329,7 +329,9 @@ class Run:
         match self.scenario.keeps_back:
             case "certificates":
                 # Clients that wait are done by then.
-                return OfCertificates(world, rng, rng.randint(TROUBLE_MS // 2, TROUBLE_MS - 300), self.clients.submit_any)
+                return OfCertificates(
+                    world, rng, rng.randint(TROUBLE_MS // 2, TROUBLE_MS - 300), self.clients.submit_any
+                )
             case "blocks":
                 return OfBlocks(world, rng)
             case "boundary":
