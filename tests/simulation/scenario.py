@@ -352,8 +352,11 @@ class Run:
     def _is_somebody_left_in_silence(self) -> bool:
         """Whether a node is behind and waits for nothing, where nobody submits anything more: it has no reason to ask.
 
-        Here a cut swallows messages; a real line breaks or delivers late, and whoever is back is greeted.
+        Here a cut swallows messages; a real line breaks or delivers late, and whoever is back is greeted. Not so who was
+        told by others' votes that it is behind: it must ask by itself.
         """
+        if self.scenario.keeps_back == "certificates":
+            return False
         top = max(node.disk.head.height for node in self.world.nodes.values())
         behind = [node for node in self.world.nodes.values() if node.disk.head.height < top]
         return self.scenario.is_patient and any(not node.disk.pending() for node in behind)
