@@ -164,7 +164,8 @@ class Byzantine:
     @property
     def top(self) -> View:
         known = self.known()
-        return known[-1].vote.view if known else self.start.view
+        # Another actor's garbage may be all it knows: certificates of views that were over before this epoch began.
+        return max(known[-1].vote.view, self.start.view) if known else self.start.view
 
     def may(self, probability: float) -> bool:
         return probability > 0 and self.random.random() < probability

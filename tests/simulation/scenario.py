@@ -352,8 +352,8 @@ class Run:
     def _is_somebody_left_in_silence(self) -> bool:
         """Whether a node is behind and waits for nothing, where nobody submits anything more: it has no reason to ask.
 
-        Here a cut swallows messages; a real line breaks or delivers late, and whoever is back is greeted. Not so who was
-        told by others' votes that it is behind: it must ask by itself.
+        Here a cut swallows messages; a real line breaks or delivers late, and whoever is back is greeted. But who was
+        told by others' votes that it is behind must ask.
         """
         if self.scenario.keeps_back == "certificates":
             return False
