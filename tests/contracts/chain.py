@@ -18,15 +18,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import eth
-import py_ecc
+import eth  # noqa: F401  imported, as the next, for what it does then: see below
+import py_ecc  # noqa: F401
 import pytest
 from eth_abi.abi import decode
 from eth_utils.abi import function_abi_to_4byte_selector
 from web3 import Web3
 from web3._utils.events import get_event_data
 
-assert eth and py_ecc, "imported for what they do at import: see below"
 sys.setrecursionlimit(1000)
 """Python's own limit again. Those two raise it a hundredfold when they are imported, for the whole process: then deeply
 nested JSON is no RecursionError any more, but the end of the stack, and of every test that follows."""
