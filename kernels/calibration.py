@@ -101,10 +101,12 @@ class Calibration:
         for what, then, now in (
             ("driver", self.driver, driver),
             ("version of the kernels", self.ptx_sha256[:16], ptx_sha256[:16]),
-            ("number of CPU threads", str(self.threads), str(threads)),
         ):
             if then != now:
                 return f"calibrated with another {what} ({then}, now {now}): run `stretto gpu calibrate`"
+        # A GPU that beats many threads beats few.
+        if threads > self.threads:
+            return f"calibrated against fewer CPU threads ({self.threads}, now {threads}): run `stretto gpu calibrate`"
         return None
 
 

@@ -47,6 +47,14 @@ def test_no_larger_batch_is_used_than_was_measured() -> None:
     assert calibrated(row(4, 2.0, 1.0), row(1, 2.0, 1.0)).batch_bytes_max == 4 * MIB
 
 
+def test_it_holds_against_as_many_threads_or_fewer() -> None:
+    """A worker of a cluster has one thread: what beats eight beats that."""
+    found = calibrated(row(4, 2.0, 1.0))
+    for threads, valid in ((1, True), (8, True), (9, False)):
+        reason = found.invalid_because(driver="CUDA 13.0", ptx_sha256="ab" * 32, threads=threads)
+        assert (reason is None) is valid, reason
+
+
 def test_its_start_must_be_earned() -> None:
     found = calibrated(row(1, 2.0, 1.0))  # saves a second in 4 MiB, and needs half a second to start
     assert found.worth_from_bytes == 2 * MIB

@@ -62,7 +62,7 @@ def test_what_is_over_before_a_gpu_has_started_is_the_cpus(state: dict[str, str]
     [
         ({"driver": "CUDA 12.0"}, "another driver (CUDA 12.0, now CUDA 13"),
         ({"ptx_sha256": "0" * 64}, "another version of the kernels"),
-        ({"threads": 64}, "another number of CPU threads (64, now 2)"),
+        ({"threads": 1}, "fewer CPU threads (1, now 2)"),
         ({"uuid": "GPU-another"}, "not calibrated"),
     ],
     ids=["driver", "kernels", "threads", "device"],
