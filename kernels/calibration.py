@@ -274,4 +274,4 @@ def _is_number(value: object) -> bool:
 
 def _is_time(value: object) -> bool:
     """Seconds that a clock could have measured: what is computed from them stays finite."""
-    return _is_number(value) and cast(float, value) > 1e-9
+    return _is_number(value) and cast(float, value) >= 1e-9
