@@ -127,7 +127,9 @@ class Crew:
         self._take, self._give = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
         os.set_blocking(self._give, False)
         self._workers: dict[int, _Worker] = {}
-        self._poll = select.poll()
+        self._poll = select.poll()  # not select(), which knows descriptors below 1,024 only
+        self._tasks = select.poll()
+        self._tasks.register(self._take, select.POLLIN)
         self._number = self._finished = self._finished_items = 0
         self._out: dict[int, list[bytes]] = {}
         self._back: dict[int, bytes] = {}
@@ -308,7 +310,7 @@ class Crew:
             self._answer(number, self._redo(self._out[number]))
 
     def _waits(self) -> bool:
-        return bool(select.select([self._take], [], [], 0)[0])
+        return bool(self._tasks.poll(0))
 
     def _dismiss(self) -> None:
         """Ends all workers: at once those that still have something to do, which nobody wants any more."""
