@@ -28,13 +28,17 @@ TOY = b""
 
 @dataclass(slots=True)
 class Errand:
-    """One payload on its way here. frame: None until it came. asked: requests sent, so that a late answer is known."""
+    """One payload on its way here. frame: None until it came. asked: requests sent, so that a late answer is known.
+
+    is_own: it was cut here.
+    """
 
     digest: Digest
     holders: tuple[int, ...]
     order: bool
     frame: bytes | None = None
     asked: int = 0
+    is_own: bool = False
 
 
 class Acquisition:
@@ -47,11 +51,18 @@ class Acquisition:
 
     def pushed(self, sender: int, digest: Digest, frame: bytes) -> None:
         """A payload arrived unasked."""
+        self._take_up(sender, digest, frame)
+
+    def cut(self, digest: Digest, frame: bytes) -> None:
+        """A payload was cut here: it is on disk before anybody sees it, the engine included (node/author.py)."""
+        self._take_up(self._machine.number, digest, frame, is_own=True)
+
+    def _take_up(self, sender: int, digest: Digest, frame: bytes, *, is_own: bool = False) -> None:
         if digest in self._errands or digest in self._machine.disk.payloads:
             return
         if frame != TOY and not self._is_authentic(digest, frame):
             return
-        self._errands[digest] = Errand(digest, (sender,), order=True, frame=frame)
+        self._errands[digest] = Errand(digest, (sender,), order=True, frame=frame, is_own=is_own)
         self._advance(digest)
 
     def fetch(self, digests: Iterable[Digest], holders: Sequence[int]) -> None:
@@ -102,7 +113,11 @@ class Acquisition:
         del self._errands[errand.digest]
         assert errand.frame is not None, "only what came is finished"
         self._machine.disk.payloads[errand.digest] = errand.frame
-        self._machine.hold(errand.digest, order=errand.order)
+        if errand.is_own:
+            # A crash may come first: then it is taken up with what waits on the disk.
+            self._world.after(self._machine, 0, lambda: self._machine.hold(errand.digest, order=errand.order))
+        else:
+            self._machine.hold(errand.digest, order=errand.order)
 
     # ---- asking ------------------------------------------------------------------------------------------------------
 

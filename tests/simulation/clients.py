@@ -1,4 +1,6 @@
-"""Those who put statements on record, and what they may expect: what a validator accepted gets there, once."""
+"""Those who put statements on record, and what they may expect: what an honest validator cut into a payload gets there,
+once. Of what only waits in a validator's memory nobody may expect that; here nothing does, all is cut at once.
+"""
 
 from __future__ import annotations
 

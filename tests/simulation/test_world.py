@@ -126,6 +126,25 @@ class TestFailures:
         assert world.run(world.now_ms + 5000, lambda: world.have_all({payload(1)}))
         finish(world, 2)
 
+    def test_what_a_validator_cut_outlives_its_crash_in_the_same_instant(self) -> None:
+        world = world_of()
+        world.lets_push = lambda *_: False
+        world.submit(1, payload(1))
+        world.stop(1)
+        world.run(world.now_ms + 5000)
+        assert not any(node.disk.pending() for node in world.nodes.values() if node.number != 1), "nobody else has it"
+        world.start(1)
+        assert world.run(world.now_ms + 5000, lambda: world.have_all({payload(1)}))
+
+    def test_one_that_is_down_stores_nothing(self) -> None:
+        world = world_of()
+        world.lets_push = lambda *_: False
+        world.stop(1)
+        world.submit(1, payload(1))
+        world.start(1)
+        assert not world.run(world.now_ms + 5000, lambda: world.have_all({payload(1)}))
+        assert not any(node.disk.payloads for node in world.nodes.values())
+
     def test_one_away_for_hundreds_of_blocks_catches_up(self) -> None:
         world = world_of()
         world.stop(3)

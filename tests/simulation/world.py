@@ -276,7 +276,7 @@ class World:
     # ---- payloads ----------------------------------------------------------------------------------------------------
 
     def submit(self, author: int, parcel: Parcel | Digest) -> None:
-        """A payload enters at `author` and is spread; where the spreading fails, it must be fetched later."""
+        """A payload is stored at `author` and spread; where the spreading fails, it must be fetched later."""
         digest = parcel.digest if isinstance(parcel, Parcel) else parcel
         frame = parcel.frame if isinstance(parcel, Parcel) else TOY
         self.checks.submitted.add(digest)
@@ -284,7 +284,8 @@ class World:
             if node.number == author:
                 if isinstance(parcel, Parcel):
                     node.disk.keep_blobs(parcel.blobs)
-                self.after(node, 0, lambda n=node: n.acquisition.pushed(author, digest, frame))  # type: ignore[misc]
+                if node.engine is not None:
+                    node.acquisition.cut(digest, frame)
             else:
                 self.push(author, node, digest, frame)
 
