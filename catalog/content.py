@@ -1,7 +1,8 @@
 """What a file's exact bytes are, found out as fast as one process can, leaving the page cache as it was found.
 
 A file that is in memory already is mapped: hashing it where it lies saves the copy, a quarter of the time. One that is
-not is read in pieces, the kernel reading ahead, so that the disk works while the processor hashes. A mapped file that
+not is read in pieces, the kernel reading ahead, so that the disk works while the processor hashes; where all processors
+hash one file it is mapped all the same, since they meet what is missing in several places at once. A mapped file that
 shrinks, or whose disk fails, kills the process that looks (SIGBUS): map only in a worker whose end somebody notices
 (`catalog.crew`).
 """
@@ -24,7 +25,7 @@ READ_BYTES = 512 * 1024
 """One read. Fits the second-level cache with room to spare."""
 MAP_BYTES_MIN = 64 * 1024
 """From here on mapping is faster than reading."""
-WINDOW_BYTES = 1 << 30
+WINDOW_BYTES = 4 << 30
 """What is mapped at once: bounds address space, and what a change of the file can spoil before it is noticed."""
 TRIAL_BYTES, TRIAL_S_MAX = 32 << 20, 1e-11
 """Pages are mapped faster all at once than one by one as they are met, but by one processor while the others wait. So
@@ -160,10 +161,13 @@ class Reader:
         blake3 = Stream(threads=ALL_THREADS if parallel else 1)
         sha256 = self._new_sha256() if self._new_sha256 is not None else None
         start, at_once = 0, True
+        self.from_disk = parallel and not self.is_there(descriptor, 0, min(size, TRIAL_BYTES))
         while True:
-            end = min(size, start + (TRIAL_BYTES if parallel and start == 0 else WINDOW_BYTES))
+            end = min(size, start + (TRIAL_BYTES if parallel and start == 0 and not self.from_disk else WINDOW_BYTES))
             self.from_disk = not self.is_there(descriptor, start, end)
-            if self._mapped and not self.from_disk and end > start:
+            # From disk too where all processors hash: each meets missing pages of its own, so the disk serves several.
+            if self._mapped and (parallel or not self.from_disk) and end > start:
+                at_once = at_once and not self.from_disk
                 began = time.perf_counter()
                 try:
                     pages = mmap.mmap(descriptor, end - start, _AT_ONCE if at_once else _MAPPED, _READ, offset=start)
@@ -173,6 +177,8 @@ class Reader:
                 blake3.update(pages)
                 pages.close()
                 self._advance(end - start)
+                if self.from_disk:
+                    self.leave(descriptor, start, end - start)
                 start = end
             else:
                 for piece in self._pieces(descriptor, start, end, wide=parallel):
