@@ -68,10 +68,15 @@ def test_a_file_of_several_windows_is_one_message(
 
 def test_a_file_from_disk_has_the_same_digest_and_is_dropped_only_beyond_what_may_be_kept(tmp_path: Path) -> None:
     path = tmp_path / "song"
-    data = made(path, 2 * READ_BYTES + 1)
-    for keep_bytes, kept in ((0, False), (1 << 30, True)):
+    data = made(path, PARALLEL_BYTES_MIN + 1)
+    for keep_bytes, kept, parallel in (
+        (0, False, False),
+        (1 << 30, True, False),
+        (0, False, True),
+        (1 << 30, True, True),
+    ):
         out_of_memory(path)
-        reader = Reader(mapped=True, keep_bytes=keep_bytes)
+        reader = Reader(mapped=True, keep_bytes=keep_bytes, parallel=lambda parallel=parallel: parallel)
         assert reader.content(os.fsencode(path)).blake3 == blake3(data).digest()
         assert reader.from_disk
         assert in_memory(path) == kept
