@@ -61,7 +61,7 @@ $(VENV)/.runtime: $(VENV)/.python requirements.lock $(BUILD_INPUTS)
 	@echo "stretto: installing what it needs (about a minute the first time)" >&2
 	$(PIP) install --no-deps --require-hashes -r requirements.lock
 	$(PIP) install --no-deps -e .
-	$(BIN)/python -m compileall -q catalog cli kernels # an editable installation does not
+	$(BIN)/python -m compileall -q bridge catalog cli kernels # an editable installation does not
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock scripts/system-packages
