@@ -146,3 +146,9 @@ class MalformedMember(StatementError):
     """A member record breaks a rule of its form."""
 
     code = "MALFORMED_MEMBER"
+
+
+class MalformedMisbehaviour(StatementError):
+    """Not evidence of misbehaviour: the bytes break a rule of its form."""
+
+    code = "MALFORMED_MISBEHAVIOUR"
