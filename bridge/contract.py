@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.artifacts import calldata, code_differs, decoded, decoded_call, named_error, topic
-from bridge.checkpoints import BridgeState, ChainCheckpoint, SignedCheckpoint
+from bridge.checkpoints import BridgeState, SignedCheckpoint
 from bridge.endpoints import Endpoints, data, number
 from bridge.errors import ContractRefuses, MalformedAnswer, RpcError, WrongContract
+from consensus.errors import MalformedMessage
+from consensus.types import Digest, Epoch
+from ledger.chain_checkpoint import ChainCheckpoint
 
 NAME: Final = "CheckpointBridge"
 LOG_BLOCKS: Final = 1000
@@ -161,7 +164,10 @@ class BridgeContract:
             except ValueError:
                 continue
             count = 2 if method.startswith("report") else 1
-            return tuple(_signed(genesis, each) for each in arguments[:count])
+            try:
+                return tuple(_signed(genesis, each) for each in arguments[:count])
+            except MalformedMessage:
+                break
         raise MalformedAnswer(self.endpoints.chain, f"transaction 0x{hash_.hex()} is no call of the bridge")
 
 
@@ -169,7 +175,7 @@ def _signed(genesis: bytes, value: Any) -> SignedCheckpoint:
     (epoch, size, root, successor), validators, signatures = value
     return SignedCheckpoint(
         consortium=genesis,
-        checkpoint=ChainCheckpoint(epoch=epoch, size=size, root=root, successor=successor),
+        checkpoint=ChainCheckpoint(epoch=Epoch(epoch), size=size, root=root, successor=Digest(successor)),
         validators=tuple(bytes.fromhex(each[2:]) for each in validators),
         signatures=tuple(r + vs for r, vs in signatures[:SIGNATURES_MAX]),
     )

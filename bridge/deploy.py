@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.artifacts import checksummed, code_differs, creation, named_error
-from bridge.checkpoints import SET_MAX, SET_MIN
+from bridge.checkpoints import SET_MIN
 from bridge.config import ChainConfig, ConfigError, read_toml
 from bridge.contract import Receipt
 from bridge.endpoints import Endpoints, data, number
@@ -21,6 +21,7 @@ from bridge.sender import Sender
 from bridge.signer import Signer
 from bridge.transaction import created_address
 from consensus.errors import LocalError
+from ledger.chain_checkpoint import VALIDATORS_BRIDGED_MAX
 
 MINE_S: Final = 600.0
 POLL_S: Final = 1.0
@@ -54,8 +55,10 @@ class Deployed:
 
 def check_set(name: str, addresses: Sequence[bytes]) -> tuple[bytes, ...]:
     """Ascending. Raises: LocalError."""
-    if not SET_MIN <= len(set(addresses)) <= SET_MAX or len(set(addresses)) != len(addresses):
-        raise LocalError(f"{name}: expected {SET_MIN} to {SET_MAX} different addresses, got {len(addresses)}")
+    if not SET_MIN <= len(set(addresses)) <= VALIDATORS_BRIDGED_MAX or len(set(addresses)) != len(addresses):
+        raise LocalError(
+            f"{name}: expected {SET_MIN} to {VALIDATORS_BRIDGED_MAX} different addresses, got {len(addresses)}"
+        )
     if bytes(20) in addresses:
         raise LocalError(f"{name}: the zero address is nobody's")
     return tuple(sorted(addresses))
@@ -104,7 +107,7 @@ class Deployer:
         return address, receipt
 
     def _attempt(self, kind: str, call: bytes) -> Attempt:
-        """What was signed before for the same, if it is mined or still may be; else a new one. Broadcast unless mined."""
+        """What was signed before for the same, if it may be or is mined; else a new one. Broadcast unless mined."""
         head = self.endpoints.common_head()
         nonce = self._sender.nonce(head.number)
         earlier = self._sender.journal.of_call(self.config.id, self._sender.account, kind, call)

@@ -11,8 +11,10 @@ from typing import Any, Final, NoReturn, Protocol
 
 import grpc
 
-from bridge.checkpoints import NONE, ChainCheckpoint, SignedCheckpoint
+from bridge.checkpoints import SignedCheckpoint
 from bridge.errors import NodeRefuses
+from consensus.types import Digest, Epoch
+from ledger.chain_checkpoint import NO_SUCCESSOR, ChainCheckpoint
 from ledger.merkle import PROOF_HASHES_MAX
 from protos import stretto_pb2 as pb
 from protos.stretto_pb2_grpc import StrettoStub
@@ -41,7 +43,7 @@ class NodeLog:
 
 
 class Node(Protocol):
-    """Raises in every method: NodeRefuses."""
+    """Raises in every method: NodeRefuses, MalformedMessage."""
 
     def latest(self) -> NodeCheckpoint | None:
         """The newest complete checkpoint for chains; None while there is none."""
@@ -97,7 +99,7 @@ class GrpcNode:
 
     def ending(self, epoch: int) -> NodeCheckpoint | None:
         found = self._checkpoint(pb.GetChainCheckpointRequest(ends_epoch=epoch))
-        if found is not None and (found.signed.checkpoint.epoch != epoch or not found.signed.is_boundary):
+        if found is not None and (found.signed.checkpoint.epoch != epoch or not found.signed.checkpoint.ends_epoch):
             self._refuse("INVALID", f"asked for the end of epoch {epoch}, it gives something else")
         return found
 
@@ -139,10 +141,10 @@ class GrpcNode:
         signed = SignedCheckpoint(
             consortium=bytes(answer.consortium),
             checkpoint=ChainCheckpoint(
-                epoch=answer.epoch,
+                epoch=Epoch(answer.epoch),
                 size=answer.size,
                 root=bytes(answer.root),
-                successor=bytes(answer.successor) or NONE,
+                successor=Digest(bytes(answer.successor) or NO_SUCCESSOR),
             ),
             validators=tuple(answer.validators),
             signatures=tuple(bytes(each.signature) for each in answer.signatures),

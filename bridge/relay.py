@@ -15,7 +15,7 @@ from typing import Final
 
 from bridge import contradictions
 from bridge.artifacts import topic
-from bridge.checkpoints import NONE, BridgeState, SignedCheckpoint, check_extends, check_signed
+from bridge.checkpoints import NO_ROOT, BridgeState, SignedCheckpoint, check_extends, check_signed
 from bridge.config import ChainConfig
 from bridge.contract import NAME, BridgeContract, Receipt
 from bridge.endpoints import Endpoints, Head
@@ -163,19 +163,19 @@ class ChainRelay:
         check_signed(signed, consortium=genesis, epoch=state.epoch, validator_set=state.validator_set)
         self._look_for_fork(signed, state)
         leaves = signed.checkpoint.size - state.size
-        if not signed.is_boundary and not is_due(self.config, leaves, age_s):
+        if not signed.checkpoint.ends_epoch and not is_due(self.config, leaves, age_s):
             return None
         proof: tuple[bytes, ...] = ()
         if leaves > 0:
             proof = self.node.consistency(state.size, signed.checkpoint.size)
         check_extends(signed, state, proof)
-        make = self.contract.rotate_call if signed.is_boundary else self.contract.submit_call
-        kind = "rotate" if signed.is_boundary else "submit"
+        make = self.contract.rotate_call if signed.checkpoint.ends_epoch else self.contract.submit_call
+        kind = "rotate" if signed.checkpoint.ends_epoch else "submit"
         return Work(kind=kind, signed=signed, call=make(signed, proof), base=state)
 
     @staticmethod
     def _ends(signed: SignedCheckpoint, state: BridgeState) -> bool:
-        return signed.is_boundary and signed.checkpoint.epoch == state.epoch
+        return signed.checkpoint.ends_epoch and signed.checkpoint.epoch == state.epoch
 
     def _look_for_fork(self, signed: SignedCheckpoint, state: BridgeState) -> None:
         """signed: by a quorum, checked. Raises: ForkFound where the contract has recorded another root of its size."""
@@ -183,7 +183,7 @@ class ChainRelay:
         if point.size > state.size:
             return
         known = state.root if point.size == state.size else self.contract.root_at(point.size, state.block)
-        if known in (NONE, point.root):
+        if known in (NO_ROOT, point.root):
             return
         reason = (
             f"a quorum of epoch {point.epoch} signed root {point.root.hex()} at {point.size} leaves,"

@@ -18,7 +18,8 @@ from bridge.endpoints import Endpoints, Head, head_of, number
 from bridge.errors import BalanceTooLow, EndpointsDisagree, FeeOverCap, NoEndpoint, RpcError
 from bridge.journal import Attempt, Journal, State
 from bridge.signer import Signer, sign_transaction
-from bridge.transaction import Fees, Transaction, keccak256
+from bridge.transaction import Fees, Transaction
+from ledger.keccak import keccak256
 
 FOLLOWED_MAX: Final = 32
 """Open attempts looked after in one round; a relayer has one or two."""
