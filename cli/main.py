@@ -50,6 +50,10 @@ STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         ),
     ),
     (
+        "Anchor it on public chains",
+        (Verb("bridge", "cli.bridge", "bridge_group", "Deploy the contracts, relay checkpoints, see what it costs."),),
+    ),
+    (
         "Try it on this machine",
         (
             Verb("demo", "cli.demo", "demo_command", "The whole journey on four local nodes, forgeries refused."),
