@@ -87,6 +87,10 @@ def complete_from(view: View, size: int) -> int | None:
         return number(cursor.key()) if cursor.set_range(key(size)) else None
 
 
+def complete_count(view: View) -> int:
+    return 0 if view.tables.chain_complete is None else view.entries_in(view.tables.chain_complete)
+
+
 def latest_complete(view: View) -> int | None:
     return _last(view, view.tables.chain_complete)
 
