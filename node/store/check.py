@@ -25,7 +25,7 @@ from ledger.merkle import root_at
 from ledger.note import check_note_signature
 from ledger.payload import check_payload, parse_payload
 from node.rosters import Rosters
-from node.store import misbehaviour, schema
+from node.store import chain_signatures, misbehaviour, schema
 from node.store.errors import StoreNotReady
 from node.store.index_check import check_rows
 from node.store.reader import StoreReader
@@ -97,7 +97,7 @@ def check_store(path: Path, genesis: Genesis, progress: Progress = _silent) -> t
     reader = StoreReader(path, genesis)
     try:
         with reader.view() as view:
-            _check_view(view, genesis, checks, progress)
+            _check_view(view, path, genesis, checks, progress)
     except StoreNotReady:
         raise
     except _ANY_FAULT as error:
@@ -107,7 +107,7 @@ def check_store(path: Path, genesis: Genesis, progress: Progress = _silent) -> t
     return tuple(checks.results)
 
 
-def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progress) -> None:
+def _check_view(view: View, path: Path, genesis: Genesis, checks: _Checks, progress: Progress) -> None:
     replay = Replay(view, genesis)
     head = view.counters().height
     with checks.check("open") as found:
@@ -131,6 +131,9 @@ def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progres
         found.append(_check_cosignatures(view, replay.rosters))
     with checks.check("cosigned watermark") as found:
         found.append(_check_watermark(view))
+    with checks.check("chain signatures") as found:
+        _require(done, replay)
+        found.append(_check_chain_signatures(view, path, replay.rosters))
     with checks.check("index") as found:
         _require(done, replay)
         found.append(check_rows(view, replay.rows))
@@ -223,6 +226,14 @@ def _check_misbehaviour(view: View, rosters: Rosters) -> str:
     if fault is not None:
         raise Contradiction(f"evidence {count}", f"proves nothing: {fault}")
     return f"{count} proven"
+
+
+def _check_chain_signatures(view: View, path: Path, rosters: Rosters) -> str:
+    """Every signature is a validator's over this store's own checkpoint; complete has a quorum; one end an epoch."""
+    found, fault = chain_signatures.check(view, path, rosters)
+    if fault is not None:
+        raise Contradiction("signatures for public chains", fault)
+    return found
 
 
 def _check_blobs(view: View, replay: Replay) -> str:

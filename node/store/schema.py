@@ -56,12 +56,18 @@ VOTES: Final = b"governance_votes"
 """proposal, member id -> u64 leaf index of the vote. Of the current epoch only: votes lapse with it."""
 DROPPED: Final = b"dropped_payloads"
 """payload number -> u64 epoch, of payloads that no block ordered before their epoch ended."""
+CHAIN_SIGNATURES: Final = b"chain_signatures"
+"""size, member id -> 64 bytes: a validator's signature for public chains."""
+CHAIN_COMPLETE: Final = b"chain_complete"
+"""size -> empty: checkpoints signed by a quorum for public chains."""
+CHAIN_ENDS: Final = b"chain_ends"
+"""epoch -> u64 size, 32 bytes root, 32 bytes successor: what this node signed, or was about to sign, as its end."""
 
 DATABASES: Final = (
     META, BLOCKS, FINALIZATIONS, BOUNDARIES, PAYLOADS, PAYLOAD_NUMBERS, PENDING, BLOBS, UPLOADS, ENTRIES, MARKS,
     RECEIPTS, HASHES, INDEX_TABLE, INDEX_RUNS, INDEX_HEADS, COSIGNATURES, COMPLETE,
 )  # fmt: skip
-LATER_DATABASES: Final = (MISBEHAVIOUR, ROSTERS, VOTES, DROPPED)
+LATER_DATABASES: Final = (MISBEHAVIOUR, ROSTERS, VOTES, DROPPED, CHAIN_SIGNATURES, CHAIN_COMPLETE, CHAIN_ENDS)
 """Added since SCHEMA was fixed: a store without them is whole, and the writer makes them when it opens it."""
 
 META_SCHEMA: Final = b"schema"
@@ -126,6 +132,9 @@ class Tables:
         self.rosters = databases.get(ROSTERS)
         self.votes = databases.get(VOTES)
         self.dropped = databases.get(DROPPED)
+        self.chain_signatures = databases.get(CHAIN_SIGNATURES)
+        self.chain_complete = databases.get(CHAIN_COMPLETE)
+        self.chain_ends = databases.get(CHAIN_ENDS)
         self.index = Index(databases[INDEX_TABLE], databases[INDEX_RUNS], databases[INDEX_HEADS])
 
 
