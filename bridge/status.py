@@ -78,9 +78,9 @@ def _look_at(config: BridgeConfig, chain: ChainConfig) -> ChainStatus:
         else:
             contract = BridgeContract(endpoints, chain.bridge)
             contract.check_code(head.number)
-            state = contract.state(head.number, agreed=True)
+            state = contract.state(head.number)
             if final.number >= chain.start_block:
-                final_state = contract.state(final.number, agreed=True)
+                final_state = contract.state(final.number)
     except StrettoError as failure:
         error = str(failure)
     finally:
