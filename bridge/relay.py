@@ -128,7 +128,8 @@ class ChainRelay:
         return self._say(self._bring(work), due=True)
 
     def _say(self, doing: str, *, due: bool) -> Report:
-        count = len(self.journal.open(self.config.id, self.sender.account))
+        # What was journalled and never sent is not on its way; whoever sends next uses its nonce.
+        count = sum(each.state is not State.INTENDED for each in self.journal.open(self.config.id, self.sender.account))
         self.report = replace(self.report, doing=doing, due=due, open=count, balance=self.sender.balance)
         return self.report
 

@@ -1,9 +1,9 @@
 """Relayers under fire: python -m tests.bridge.campaign --help
 
-Three real anvil nodes with the three chain ids and a block a second; relayer processes that are killed (SIGKILL) between
-journalling and sending and between sending and recording; reorganisations of depth 1 to 8; and of three endpoints of each
-chain always one that lies, lags, swallows transactions, is dead, slow, or answers 429. What counts is read from the chains
-afterwards: every transaction that was paid for, and whether it changed the contract.
+Three real anvil nodes with the three chain ids and a block a second; relayer processes that are killed (SIGKILL)
+between journalling and sending and between sending and recording; reorganisations of depth 1 to 8; and of three
+endpoints of each chain always one that lies, lags, swallows transactions, is dead, slow, or answers 429. What counts is
+read from the chains afterwards: every transaction that was paid for, and whether it changed the contract.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ class Campaign:
         started = time.monotonic()
         for relayer in self.relayers:
             relayer.start(self._when(relayer))
+        while self.service.service.asked < 4 * len(self.relayers) * len(self.chains):
+            time.sleep(0.2)  # all are there before there is anything to do: else each queues behind all others
         stop = threading.Event()
         faults = threading.Thread(target=self._faults, args=(stop,), daemon=True)
         faults.start()
@@ -215,7 +217,7 @@ class Campaign:
         )
 
     def _faults(self, stop: threading.Event) -> None:
-        """Every few seconds one of each chain's three endpoints is faulty in some way; and now and then a chain forgets."""
+        """Every few seconds another endpoint of each chain is faulty, in another way; sometimes a chain forgets."""
         plan = self.plan
         depths = {name: [DEPTHS[i % 8] for i in range(plan.reorganisations)] for name in self.chains}
         for each in depths.values():
@@ -256,12 +258,7 @@ class Campaign:
         for name, chain in self.chains.items():
             accepted = {topic(NAME, "CheckpointAccepted"), topic(NAME, "Rotated")}
             paid = chain.node.transactions_to(chain.deployed.bridge)
-            useful = [
-                each
-                for each in paid
-                if each["status"] == "0x1"
-                and any(bytes.fromhex(log["topics"][0][2:]) in accepted for log in each["logs"])
-            ]
+            useful = [each for each in paid if each["status"] == "0x1" and accepted & _topics(each)]
             chains[name] = {
                 "mined": len(paid),
                 "useful": len(useful),
@@ -310,6 +307,10 @@ class Campaign:
             chain.node.close()
 
 
+def _topics(receipt: dict[str, Any]) -> set[bytes]:
+    return {bytes.fromhex(log["topics"][0][2:]) for log in receipt["logs"]}
+
+
 def run(plan: Plan, folder: Path, say: Any = lambda _: None) -> dict[str, Any]:
     """What happened, as JSON. Raises: contracts.toolchain.Unavailable without Node.js."""
     campaign = Campaign(plan, folder, say)
@@ -322,11 +323,10 @@ def run(plan: Plan, folder: Path, say: Any = lambda _: None) -> dict[str, Any]:
 
 def failures(found: dict[str, Any]) -> list[str]:
     """Sentences; none where nothing was paid twice and nothing was lost."""
-    wrong = [
-        f"{name}: {each['duplicate']} paid for nothing" for name, each in found["chains"].items() if each["duplicate"]
-    ]
-    wrong += [f"{name}: {each['behind']} leaves behind" for name, each in found["chains"].items() if each["behind"]]
-    wrong += [f"{name}: frozen" for name, each in found["chains"].items() if each["frozen"]]
+    chains = found["chains"].items()
+    wrong = [f"{name}: {each['duplicate']} paid for nothing" for name, each in chains if each["duplicate"]]
+    wrong += [f"{name}: {each['behind']} leaves behind" for name, each in chains if each["behind"]]
+    wrong += [f"{name}: frozen" for name, each in chains if each["frozen"]]
     if found["lost"]:
         wrong.append(f"{found['lost']} lost")
     if found["crashes"]:
@@ -347,6 +347,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=getattr(Plan(), name))
     parser.add_argument("--folder", type=Path, help="where logs and journals stay; else they are removed")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nodes and relayers end with it
     plan = Plan(
         checkpoints=given.checkpoints, relayers=given.relayers, kills=given.kills,
         reorganisations=given.reorganisations, seed=given.seed,

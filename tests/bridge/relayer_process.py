@@ -1,7 +1,7 @@
 """A relayer as its own process, which kills itself at the worst moments: python -m tests.bridge.relayer_process FILE
 
-The environment says when. STRETTO_KILL=journalled:N ends it (SIGKILL) right after the Nth transaction was journalled and
-before anybody was sent it; sent:N right after the Nth was sent and before that was recorded.
+The environment says when. STRETTO_KILL=journalled:N ends it (SIGKILL) right after the Nth transaction was journalled
+and before anybody was sent it; sent:N right after the Nth was sent and before that was recorded.
 """
 
 from __future__ import annotations
