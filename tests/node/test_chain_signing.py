@@ -293,6 +293,13 @@ def test_who_may_not_sign_gathers(court: Court) -> None:
     assert court.store.is_chain_complete(END)
 
 
+def test_who_may_sign_again_signs_what_it_had_to_leave(court: Court) -> None:
+    """A node that was in doubt about its votes, and so about its watermark."""
+    court.reach(END, ended=True, sign=False)
+    court.signing.resume(sign=True)
+    assert court.signed_sizes() == [END]
+
+
 # ---- quorums ---------------------------------------------------------------------------------------------------------
 
 
@@ -496,19 +503,20 @@ def test_town_completes_the_newest_checkpoint_and_every_end(tmp_path: Path) -> N
         assert {each.outcome for each in check_store(path, GENESIS)} == {Outcome.PASSED}
 
 
-def test_town_that_was_killed_before_it_signed_an_end_does_so_after_the_restart(
+def test_town_that_was_killed_before_it_signed_ends_does_so_after_the_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "ENDS_OPEN_MAX", 1)
     town = Town(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(ChainSigning, "_sign", lambda *_: None)
-        pass_change(town, policy())
-    end = town["court"].store.rosters.end_of(0)
-    assert end is not None
+        for epoch in range(3):
+            pass_change(town, policy(epoch, 160 + epoch))
+    ends = [town["court"].store.rosters.end_of(epoch) or 0 for epoch in range(3)]
     for member in MEMBERS:
         town.stop(member)
     for member in MEMBERS:
         town.start(member)
-    town.run(lambda: chain_complete(town, end))
-    assert {town[m].store.chain_checkpoint_at(end).ends_epoch for m in MEMBERS} == {True}  # type: ignore[union-attr]
+    town.run(lambda: all(chain_complete(town, end) for end in ends))
+    assert all(town[m].store.chain_checkpoint_at(end).ends_epoch for m in MEMBERS for end in ends)  # type: ignore[union-attr]
     town.close()
