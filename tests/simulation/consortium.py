@@ -49,6 +49,12 @@ def genesis_of(size: int) -> Genesis:
     return parse_genesis(data)
 
 
+def genesis_with(digest: Digest) -> Genesis:
+    """The one of that digest."""
+    found = (genesis_of(size) for size in range(4, MACHINES_MAX - SPARES + 1))
+    return next(genesis for genesis in found if genesis.digest == digest)
+
+
 @cache
 def secret(member: str, purpose: str) -> Ed25519PrivateKey:
     return private_key(member, purpose)

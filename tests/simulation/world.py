@@ -28,6 +28,7 @@ from ledger.roster import Roster
 from tests.consensus import toys
 from tests.simulation import consortium as founding
 from tests.simulation.acquisition import TOY
+from tests.simulation.chains import Chains
 from tests.simulation.checks import Checks
 from tests.simulation.consortium import Parcel, machine_of, parsed
 from tests.simulation.disk import Disk
@@ -93,6 +94,7 @@ class World:
         self.honest = frozenset(term.members) - byzantine - lying
         self.checks = Checks(term, self.verify, self.honest)
         self.checks.sees_all_signatures = consortium
+        self.chains = Chains(self, seed)
         self.actors: dict[int, Callable[[int, Epoch, Message | Hello], None]] = {}
         self.larders: dict[int, Callable[[int, Digest], bytes | None]] = {}
         """What a Byzantine node gives to whom for a content asked for by hash."""
