@@ -36,7 +36,7 @@ def changed(name: str, **changes: Any) -> bytes:
     """A content's encoding with other fields; None drops one."""
     value = decode(CONTENTS[name].encode())
     assert isinstance(value, dict)
-    return encode({key: item for key, item in (value | changes).items() if item is not None})  # type: ignore[misc]
+    return encode({key: item for key, item in (value | changes).items() if item is not None})
 
 
 def refused(name: str, data: bytes) -> StatementError:
