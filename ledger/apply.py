@@ -11,13 +11,13 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Protocol
+from typing import Final, Protocol
 
 from consensus.types import Digest
 from ledger.catalogue import CatalogueHeader, CheckedBody
-from ledger.claim import claim_keys, read_claim_keys
+from ledger.claim import Claim, claim_keys, read_claim_keys
 from ledger.claim_check import NO_KEYS, BodyKeys, alone_keys, body_keys
-from ledger.derive import DerivedEntry, Derivation
+from ledger.derive import Derivation, DerivedEntry
 from ledger.governance import (
     VOTES_PER_EPOCH_MAX,
     Change,
@@ -46,9 +46,12 @@ __all__ = [
     "apply_block",
 ]
 
+_PLAIN: Final = (Claim, CatalogueHeader)
+"""What nearly all statements are: nothing but duplicates stands in their way."""
+
 
 class LedgerView(Protocol):
-    """The state that execution depends on: what is on record below `size`, claims' rights, the epoch's roster, votes."""
+    """The state that execution depends on: what is on record below `size`, rights, and the epoch's roster and votes."""
 
     @property
     def size(self) -> int:
@@ -327,7 +330,7 @@ def _record(
     if (earlier := _earlier(state, statement)) is not None:
         return Outcome.DUPLICATE, *earlier
     content = statement.content
-    if isinstance(content, Claim | CatalogueHeader):  # nearly all are
+    if isinstance(content, _PLAIN):
         return Outcome.RECORDED, Reason.NONE, state.add(statement)
     if isinstance(content, RightsContent):
         try:

@@ -16,7 +16,7 @@ from consensus.types import Digest
 from ledger import rights as rules
 from ledger.derived import DerivedKind, StatusLeaf, derived_entry, mint_preimage, status_preimage
 from ledger.receipt import Reason
-from ledger.rights import MINTS_MAX, ClaimId, ClaimRights, LiveMint, RightsRefused
+from ledger.rights import MINTS_MAX, Act, ClaimId, ClaimRights, LiveMint, RightsRefused
 from ledger.rights_content import (
     CourtOrder,
     Dispute,
@@ -146,30 +146,29 @@ class Derivation:
 
         Raises: RightsRefused.
         """
-        cause, issuer = statement.digest, statement.issuer
+        if isinstance(content, Dispute):
+            return (rules.dispute(before, statement.digest, statement.issuer),)
+        act = Act(statement.digest, statement.issuer, content.head)
         match content:
-            case Dispute():
-                return (rules.dispute(before, cause, issuer),)
             case Respond():
-                return (rules.respond(before, cause, issuer, content.head, content.dispute),)
+                after = rules.respond(before, act, content.dispute)
             case Resolve():
-                return (rules.resolve(before, cause, issuer, content.head, content.dispute, content.outcome),)
+                after = rules.resolve(before, act, content.dispute, content.outcome)
             case Withdraw():
-                return (rules.withdraw(before, cause, issuer, content.head),)
+                after = rules.withdraw(before, act)
             case Transfer():
-                return (rules.transfer(before, cause, issuer, content.head, content.to, self._state.roster),)
+                after = rules.transfer(before, act, content.to, self._state.roster)
             case Supersede():
-                old, new = rules.supersede(before, cause, issuer, content.head, content.mints)
-                return (old, new) if new.mints else (old,)
+                after, new = rules.supersede(before, act, content.mints)
+                return (after, new) if new.mints else (after,)
             case CourtOrder():
-                return (
-                    rules.order(
-                        before, cause, content.head, content.order, until_ms=content.until_ms, to=content.to,
-                        block_time_ms=self._time_ms, roster=self._state.roster,
-                    ),
+                after = rules.order(
+                    before, act, content.order, until_ms=content.until_ms, to=content.to, block_time_ms=self._time_ms,
+                    roster=self._state.roster,
                 )  # fmt: skip
             case _:
                 assert_never(content)
+        return (after,)
 
     def _mint(self, statement: Statement, content: Mint, before: ClaimRights) -> int:
         preimage = mint_preimage(self._state.roster.consortium, content.terms)

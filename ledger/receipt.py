@@ -125,7 +125,11 @@ _REFUSALS: Final = {
     Reason.NO_CLAIM: ("claim", "no claim", "digest of a recorded CLAIM, CATALOGUE or SUPERSEDE, and a position in it"),
     Reason.STALE_HEAD: ("head", "another", "the claim's head: look at what changed it meanwhile, then sign anew"),
     Reason.NOT_HOLDER: ("protected.issuer", "another member", "the member that holds the claim"),
-    Reason.OWN_CLAIM: ("protected.issuer", "its holder", "a member that does not hold the claim: WITHDRAW takes it back"),
+    Reason.OWN_CLAIM: (
+        "protected.issuer",
+        "its holder",
+        "a member that does not hold the claim: WITHDRAW takes it back",
+    ),
     Reason.REVOKED: ("claim", "one that is revoked", "a claim that is not revoked"),
     Reason.DISPUTED: ("claim", "one that is disputed", "a claim without open dispute or stay"),
     Reason.SUPERSEDED: ("claim", "one that is superseded", "the claim that took its place: its SUPERSEDE, position 0"),

@@ -85,7 +85,7 @@ class LiveMint(NamedTuple):
 
     entry: Digest
     """Of the MINT leaf: the token's id."""
-    index: int
+    leaf_index: int
     """Of the MINT leaf."""
     edition: int
     seq: int = 0
@@ -227,7 +227,16 @@ def require_dispute(rights: ClaimRights, statement: Digest) -> OpenDispute:
     return found
 
 
-# ---- the changes: rights before, cause and issuer to rights after. Raises: RightsRefused -----------------------------
+# ---- the changes: rights before to rights after. Raises: RightsRefused -----------------------------------------------
+
+
+class Act(NamedTuple):
+    """A statement that changes rights, and names the head that its author saw."""
+
+    cause: Digest
+    """The statement's digest."""
+    issuer: str
+    head: Digest
 
 
 def dispute(rights: ClaimRights, cause: Digest, issuer: str) -> ClaimRights:
@@ -242,62 +251,58 @@ def dispute(rights: ClaimRights, cause: Digest, issuer: str) -> ClaimRights:
     return replace(rights, head=cause, disputes=(*rights.disputes, OpenDispute(cause, issuer)))
 
 
-def respond(rights: ClaimRights, cause: Digest, issuer: str, head: Digest, to: Digest) -> ClaimRights:
+def respond(rights: ClaimRights, act: Act, to: Digest) -> ClaimRights:
     """Once for each dispute. The claim stays disputed."""
     require_not_superseded(rights)
-    require_holder(rights, issuer)
-    require_head(rights, head)
+    require_holder(rights, act.issuer)
+    require_head(rights, act.head)
     answered = require_dispute(rights, to)
     if answered.responded:
         raise RightsRefused(Reason.RESPONDED)
     disputes = tuple(each._replace(responded=True) if each is answered else each for each in rights.disputes)
-    return replace(rights, head=cause, disputes=disputes)
+    return replace(rights, head=act.cause, disputes=disputes)
 
 
-def resolve(
-    rights: ClaimRights, cause: Digest, issuer: str, head: Digest, ended: Digest, outcome: DisputeOutcome
-) -> ClaimRights:
+def resolve(rights: ClaimRights, act: Act, ended: Digest, outcome: DisputeOutcome) -> ClaimRights:
     """Dropped by who raised it, or conceded by the holder, which revokes the claim. Other disputes stay open."""
     require_not_superseded(rights)
     found = require_dispute(rights, ended)
     if outcome is DisputeOutcome.CONCEDED:
-        require_holder(rights, issuer)
-    elif issuer != found.disputant:
+        require_holder(rights, act.issuer)
+    elif act.issuer != found.disputant:
         raise RightsRefused(Reason.NOT_DISPUTANT)
-    require_head(rights, head)
+    require_head(rights, act.head)
     rest = tuple(each for each in rights.disputes if each is not found)
     return replace(
-        rights, head=cause, disputes=rest, revoked=rights.revoked or outcome is DisputeOutcome.CONCEDED
+        rights, head=act.cause, disputes=rest, revoked=rights.revoked or outcome is DisputeOutcome.CONCEDED
     )  # fmt: skip
 
 
-def withdraw(rights: ClaimRights, cause: Digest, issuer: str, head: Digest) -> ClaimRights:
+def withdraw(rights: ClaimRights, act: Act) -> ClaimRights:
     require_not_superseded(rights)
-    require_holder(rights, issuer)
-    require_head(rights, head)
+    require_holder(rights, act.issuer)
+    require_head(rights, act.head)
     require_not_revoked(rights)
-    return replace(rights, head=cause, revoked=True)
+    return replace(rights, head=act.cause, revoked=True)
 
 
-def transfer(rights: ClaimRights, cause: Digest, issuer: str, head: Digest, to: str, roster: Roster) -> ClaimRights:
+def transfer(rights: ClaimRights, act: Act, to: str, roster: Roster) -> ClaimRights:
     require_not_superseded(rights)
-    require_holder(rights, issuer)
-    require_head(rights, head)
+    require_holder(rights, act.issuer)
+    require_head(rights, act.head)
     require_active(rights)
     require_new_holder(rights, to, roster)
-    return replace(rights, head=cause, holder=to)
+    return replace(rights, head=act.cause, holder=to)
 
 
-def supersede(
-    rights: ClaimRights, cause: Digest, issuer: str, head: Digest, mints: MintsFate
-) -> tuple[ClaimRights, ClaimRights]:
-    """The old claim's rights and those of the claim in its place, which is at (cause, 0)."""
+def supersede(rights: ClaimRights, act: Act, mints: MintsFate) -> tuple[ClaimRights, ClaimRights]:
+    """The old claim's rights and those of the claim in its place, which is at (act.cause, 0)."""
     require_not_superseded(rights)
-    require_holder(rights, issuer)
-    require_head(rights, head)
+    require_holder(rights, act.issuer)
+    require_head(rights, act.head)
     require_active(rights)
-    old = replace(rights, head=cause, superseded=Superseded(cause, mints))
-    new = initial(ClaimId(cause, 0), issuer)
+    old = replace(rights, head=act.cause, superseded=Superseded(act.cause, mints))
+    new = initial(ClaimId(act.cause, 0), act.issuer)
     if mints is MintsFate.REVOKE:
         return replace(old, revoked=True), new
     return replace(old, mints=(), editions=0), replace(new, mints=rights.mints, editions=rights.editions)
@@ -305,8 +310,7 @@ def supersede(
 
 def order(
     rights: ClaimRights,
-    cause: Digest,
-    head: Digest,
+    act: Act,
     action: CourtAction,
     *,
     until_ms: int,
@@ -315,13 +319,13 @@ def order(
     roster: Roster,
 ) -> ClaimRights:
     """A court's, in any state. until_ms: of a stay. to: of an assignment."""
-    require_head(rights, head)
-    ordered = replace(rights, head=cause)
+    require_head(rights, act.head)
+    ordered = replace(rights, head=act.cause)
     match action:
         case CourtAction.STAY:
             if until_ms and until_ms <= block_time_ms:
                 raise RightsRefused(Reason.STAY_PAST)
-            return replace(ordered, stay=Stay(cause, until_ms))
+            return replace(ordered, stay=Stay(act.cause, until_ms))
         case CourtAction.LIFT:
             return replace(ordered, stay=None)
         case CourtAction.REVOKE:
