@@ -55,7 +55,7 @@ class GrowingStore:
         }
         with self.chain.recorded() as recorded:
             applied = apply_block(recorded, block.height, block.timestamp_ms, [(payload.digest, parsed)], claims)
-        frontier, _ = self.chain.frontier().extend(entry.statement.digest for entry in applied.entries)
+        frontier, _ = self.chain.frontier().extend(leaf.digest for leaf in applied.leaves())
         self.chain.commit(Commit(blocks=(block,), finalization=_finalize(block)), [applied], frontier)
         if complete:
             self.cosign(frontier.size)
