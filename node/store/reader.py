@@ -157,6 +157,11 @@ class ReadSnapshot:
             height=record.height, block_time_ms=record.block_time_ms,
         )  # fmt: skip
 
+    def statement_from(self, index: int) -> int:
+        """Index of the first leaf from `index` on that is a statement; `size` where there is none."""
+        found = self._view.statement_from(index)
+        return self.size if found is None else found
+
     def index_of_derived(self, entry: bytes) -> int | None:
         return rights.index_of_derived(self._view, entry)
 

@@ -137,6 +137,10 @@ class View:
         found = self._get(self.tables.entries, index)
         return None if found is None else EntryRecord.decode(found)
 
+    def statement_from(self, index: int) -> int | None:
+        """Index of the first entry from `index` on: leaves between entries are derived ones."""
+        return self._first(self.tables.entries, index)
+
     def recorded(self, index: int) -> EntryRecord:
         """As `entry`, of an index that must exist. Raises: StoreCorrupt."""
         found = self.entry(index)
