@@ -280,7 +280,8 @@ def _as_json(rights: RecordedRights) -> dict[str, Any]:
         "mints": [
             {
                 "entry": mint.entry.hex(), "index": mint.index, "edition": mint.edition,
-                "state": mint.state.name.lower(), "status_seq": mint.status_seq, "status_index": mint.status_index if mint.status_seq else None,
+                "state": mint.state.name.lower(), "status_seq": mint.status_seq,
+                "status_index": mint.status_index if mint.status_seq else None,
             }
             for mint in rights.mints
         ],
