@@ -48,6 +48,14 @@ class Court:
             assert ended.returncode == Exit.OK, ended.stdout + ended.stderr
         assert told in ended.stdout
 
+    def query(self, statement: str) -> str:
+        """What the record says of a statement that holds no claim."""
+        node = self.running["platform"].config.rpc
+        command = [sys.executable, "-m", "cli.main", "query", "--statement", statement, "--node", node]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert ended.returncode == Exit.OK, ended.stderr
+        return ended.stdout
+
     def say(self, *words: object, by: str) -> str:
         """Said and final: the statement's digest."""
         ended = self.run(*words, by=by)
@@ -86,6 +94,7 @@ def test_a_claim_goes_through_all_that_members_and_courts_say(running: RunningDe
     replaced = _replaced(court)
     running.agree(running.status("label").size)
     court.prove(disputed, "Our recording of 2019.")
+    assert "Our recording of 2019." in court.query(disputed)
     court.prove(replaced, "The signed statement is itself the claim")
 
 
