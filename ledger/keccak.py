@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from Crypto.Hash import keccak
-
 
 def keccak256(data: bytes) -> bytes:
     """32 bytes."""
+    # Imported here: whoever only reads statements should not wait for it.
+    from Crypto.Hash import keccak  # noqa: PLC0415
+
     return keccak.new(digest_bits=256, data=data).digest()

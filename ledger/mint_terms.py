@@ -8,18 +8,22 @@ and minter may not be zero, which no token could ever match.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias, Union
 
 from consensus.types import Digest
 from ledger import abi
-from ledger.address import NOBODY
+from ledger.address import NOBODY, read_address, show_address
 from ledger.cbor import CborInput, decode, encode
 from ledger.errors import MalformedCbor, MalformedTerms
 from ledger.member import read_object
+from ledger.strict_json import load_json
 from ledger.text import text_fault
+
+JsonValue: TypeAlias = Union[int, str, list["JsonValue"], dict[str, "JsonValue"], None]  # noqa: UP007
 
 MINT_TAG: Final = b"stretto/mint/v1".ljust(32, b"\x00")
 """First in the preimage of every MINT entry."""
@@ -30,8 +34,15 @@ TITLE_BYTES_MAX: Final = 128
 ROYALTY_BPS_MIN: Final = 1_500
 ROYALTY_BPS_MAX: Final = 2_500
 
-_U16, _U32, _U256 = 2**16 - 1, 2**32 - 1, 2**256 - 1
-_ADDRESSES: Final = ("nft", "minter", "curator", "platform", "sale_asset", "royalty_to")
+TERMS_FILE_BYTES_MAX: Final = 16_384
+
+_U32, _U256 = 2**32 - 1, 2**256 - 1
+_JSON_WHOLE: Final = 2**53
+"""From here on readers of JSON round."""
+_DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,77}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_NOBODY_ALLOWED: Final = ("curator", "platform", "sale_asset")
+_ADDRESSES: Final = ("nft", "minter", *_NOBODY_ALLOWED, "royalty_to")
 _SHARES: Final = ("creator_share", "curator_share", "collector_share", "platform_share")
 _BIG: Final = ("chain_id", "sale_floor")
 """uint256 on chains, and so more than CBOR's integers here hold."""
@@ -103,7 +114,7 @@ class MintTerms:
     def __post_init__(self) -> None:
         _check_range("chain_id", self.chain_id, 1, _U256)
         for name in _ADDRESSES:
-            _check_address(name, getattr(self, name), zero=name in ("curator", "platform", "sale_asset"))
+            _check_address(name, getattr(self, name), zero=name in _NOBODY_ALLOWED)
         if len(self.claim) != 32:
             raise MalformedTerms("claim", self.claim, f"32 bytes, got {len(self.claim)}")
         _check_range("position", self.position, 0, _U32)
@@ -193,8 +204,46 @@ class MintTerms:
         """The one deterministic CBOR encoding of `value`."""
         return encode(self.value())
 
+    # ---- as people write them ----------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Every field: addresses with their checksum, nobody as null, numbers of up to 256 bits as decimal text."""
+        shown: dict[str, JsonValue] = {}
+        for name in _FIELDS:
+            value = getattr(self, name)
+            if name in _NOBODY_ALLOWED and value == NOBODY:
+                shown[name] = None
+            elif name in _ADDRESSES:
+                shown[name] = show_address(value)
+            else:
+                shown[name] = str(value) if name == "sale_floor" else value
+        shown["chain_id"] = self.chain_id if self.chain_id < _JSON_WHOLE else str(self.chain_id)
+        shown["claim"] = self.claim.hex()
+        shown["resale_basis"] = self.resale_basis.name.lower()
+        shown["payees"] = [{"account": show_address(payee.account), "share": payee.share} for payee in self.payees]
+        return shown
+
+    @classmethod
+    def from_json(cls, value: object) -> MintTerms:
+        """Inverse of `to_json`, of a parsed JSON value; what has a default may be left out.
+
+        Raises: MalformedTerms with the path from `terms` on.
+        """
+        given = _JSON_DEFAULTS | value if isinstance(value, dict) else value
+        found = read_object(given, "terms", _FIELDS, MalformedTerms)
+        try:
+            return _build(_Json(), found)
+        except MalformedTerms as error:
+            raise error.within("terms") from None
+
 
 _FIELDS: Final = tuple(field.name for field in fields(MintTerms))
+_JSON_DEFAULTS: Final[dict[str, object]] = {
+    **{field.name: field.default for field in fields(MintTerms) if field.default is not MISSING},
+    **dict.fromkeys(_NOBODY_ALLOWED),
+    "resale_basis": ResaleBasis.GAIN.name.lower(),
+}
+"""What a file says that leaves a field out."""
 
 
 def _check_range(field: str, value: int, low: int, high: int) -> None:
@@ -330,6 +379,45 @@ def read_terms(value: object, path: str) -> MintTerms:
         return _build(_Cbor(), found)
     except MalformedTerms as error:
         raise error.within(path) from None
+
+
+class _Json:
+    """Addresses in hexadecimal with their checksum, nobody as null; a payee is an object; a basis is a word."""
+
+    def number(self, name: str, value: object) -> int:
+        return _whole(name, value)
+
+    def big(self, name: str, value: object) -> int:
+        if type(value) is int:
+            return value
+        if type(value) is not str or not _DECIMAL.fullmatch(value):
+            raise MalformedTerms(name, value, 'a whole number, above 2^53 as text, such as "1000000000000000000"')
+        return int(value)
+
+    def address(self, name: str, value: object) -> bytes:
+        if value is None and name in _NOBODY_ALLOWED:
+            return NOBODY
+        return read_address(value, name, MalformedTerms)
+
+    def digest(self, name: str, value: object) -> bytes:
+        if type(value) is not str or not _DIGEST.fullmatch(value):
+            raise MalformedTerms(name, value, "a SHA-256 as 64 lower-case hexadecimal digits")
+        return bytes.fromhex(value)
+
+    def basis(self, name: str, value: object) -> ResaleBasis:
+        words = {basis.name.lower(): basis for basis in ResaleBasis}
+        if type(value) is not str or value not in words:
+            raise MalformedTerms(name, value, " | ".join(words))
+        return words[value]
+
+    def payee(self, name: str, value: object) -> tuple[object, object]:
+        found = read_object(value, name, ("account", "share"), MalformedTerms)
+        return found["account"], found["share"]
+
+
+def load_terms(data: bytes) -> MintTerms:
+    """The terms of a JSON file that somebody wrote. Raises: MalformedTerms."""
+    return MintTerms.from_json(load_json(data, "terms", TERMS_FILE_BYTES_MAX, MalformedTerms))
 
 
 def parse_terms(data: bytes) -> MintTerms:

@@ -27,7 +27,7 @@ from ledger.derived import (
 )
 from ledger.errors import MalformedTerms
 from ledger.merkle import leaf_hash
-from ledger.mint_terms import MintTerms, Payee, ResaleBasis, parse_terms
+from ledger.mint_terms import MintTerms, Payee, ResaleBasis, load_terms, parse_terms
 from tests.contracts import leaves
 from tests.ledger.rights_builders import account, digest_of, make_terms, terms
 
@@ -54,8 +54,8 @@ def reference(made: MintTerms) -> leaves.MintTerms:
     """The same terms as the contracts' reference encoder takes them."""
     values: dict[str, Any] = {field.name: getattr(made, field.name) for field in fields(made)}
     for name in ("nft", "minter", "curator", "platform", "sale_asset", "royalty_to"):
-        values[name] = "0x" + values[name].hex()
-    values["payees"] = tuple(("0x" + payee.account.hex(), payee.share) for payee in made.payees)
+        values[name] = show_address(values[name])
+    values["payees"] = tuple((show_address(payee.account), payee.share) for payee in made.payees)
     return leaves.MintTerms(**values)
 
 
@@ -75,10 +75,10 @@ def test_golden_vectors_of_mints_hold(vector: dict[str, Any]) -> None:
 def test_golden_vectors_of_statuses_hold(vector: dict[str, Any]) -> None:
     told = vector["fields"]
     status = StatusLeaf(
-        mint=bytes.fromhex(told["mint"]),  # type: ignore[arg-type]
+        mint=bytes.fromhex(told["mint"]),
         seq=int(told["seq"]),
         state=MintState(told["state"]),
-        cause=bytes.fromhex(told["cause"]),  # type: ignore[arg-type]
+        cause=bytes.fromhex(told["cause"]),
     )
     assert status_preimage(GENESIS, status).hex() == vector["preimage"]
     assert status.entry(GENESIS).hex() == vector["entry"]
@@ -105,7 +105,7 @@ def test_any_terms_are_encoded_as_the_contracts_encode_them(made: MintTerms, gen
 def test_any_status_is_encoded_as_the_contracts_encode_it(
     mint: bytes, seq: int, state: MintState, cause: bytes
 ) -> None:
-    status = StatusLeaf(mint=mint, seq=seq, state=state, cause=cause)  # type: ignore[arg-type]
+    status = StatusLeaf(mint=mint, seq=seq, state=state, cause=cause)
     expected = leaves.Status(mint=mint, seq=seq, state=state, cause=cause)
     assert status.preimage(GENESIS) == expected.preimage(GENESIS)
     assert status.entry(GENESIS) == expected.entry(GENESIS)
@@ -194,14 +194,16 @@ BEYOND: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("changes", EDGES, ids=str)
+@pytest.mark.parametrize("changes", EDGES, ids="+".join)
 def test_terms_at_their_bounds_are_valid(changes: dict[str, Any]) -> None:
     made = make_terms(**changes)
     assert parse_terms(made.encode()) == made
     assert made.preimage(GENESIS) == reference(made).preimage(GENESIS)
 
 
-@pytest.mark.parametrize(("changes", "field"), BEYOND, ids=str)
+@pytest.mark.parametrize(
+    ("changes", "field"), BEYOND, ids=lambda value: "+".join(value) if isinstance(value, dict) else value
+)
 def test_terms_beyond_their_bounds_are_refused(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(MalformedTerms) as caught:
         make_terms(**changes)
@@ -242,7 +244,8 @@ def test_terms_fit_a_statement_at_their_largest() -> None:
         ({"edition": True}, "edition"),
         ({"edition": "1"}, "edition"),
         ({"title": b"Opus"}, "title"),
-        ({"payees": {}}, "payees"),
+        ({"payees": {"a": 1}}, "payees"),
+        ({"payees": b"ab"}, "payees"),
         ({"payees": [[account(1)]]}, "payees[0]"),
         ({"payees": [[account(1), 10_000, 0]]}, "payees[0]"),
         ({"payees": [[account(1), "10000"]]}, "payees[0].share"),
@@ -260,7 +263,7 @@ def test_terms_in_any_other_form_are_refused(changes: dict[str, Any], field: str
     value = decode(make_terms().encode())
     assert isinstance(value, dict)
     with pytest.raises(MalformedTerms) as caught:
-        parse_terms(encode({key: item for key, item in (value | changes).items() if item is not None}))  # type: ignore[misc]
+        parse_terms(encode({key: item for key, item in (value | changes).items() if item is not None}))
     assert caught.value.field == f"terms.{field}"
 
 
@@ -268,6 +271,116 @@ def test_terms_in_any_other_form_are_refused(changes: dict[str, Any], field: str
 def test_bytes_that_are_no_terms_are_refused(data: bytes) -> None:
     with pytest.raises(MalformedTerms):
         parse_terms(data)
+
+
+# ---- as people write them --------------------------------------------------------------------------------------------
+
+WRITTEN = {
+    "chain_id": 32769,
+    "nft": "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+    "minter": "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+    "claim": digest_of("a claim").hex(),
+    "position": 3,
+    "edition": 1,
+    "editions": 100,
+    "title": "Für Elise",
+    "payees": [{"account": "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB", "share": 10_000}],
+    "sale_floor": "20000000000000000000",
+    "royalty_to": "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
+    "royalty": 2_000,
+}
+"""The least that somebody has to write."""
+
+
+def test_what_is_left_out_of_a_file_has_the_usual_value() -> None:
+    made = MintTerms.from_json(WRITTEN)
+    assert (made.curator, made.platform, made.sale_asset) == (NOBODY, NOBODY, NOBODY)
+    assert (made.creator_share, made.curator_share, made.collector_share, made.platform_share) == (
+        7_000, 1_500, 1_000, 500,
+    )  # fmt: skip
+    assert (made.resale_share, made.resale_basis, made.co_creation_share) == (3_000, ResaleBasis.GAIN, 0)
+    assert (made.sale_floor, made.position, made.claim) == (2 * 10**19, 3, digest_of("a claim"))
+    assert made.to_json() == WRITTEN | {
+        "curator": None, "platform": None, "creator_share": 7_000, "curator_share": 1_500, "collector_share": 1_000,
+        "platform_share": 500, "sale_asset": None, "resale_share": 3_000, "resale_basis": "gain",
+        "co_creation_share": 0,
+    }  # fmt: skip
+
+
+@given(terms())
+@settings(max_examples=200)
+def test_what_is_shown_is_read(made: MintTerms) -> None:
+    shown = json.dumps(made.to_json()).encode()
+    assert load_terms(shown) == made
+    numbers = [value for value in made.to_json().values() if isinstance(value, int)]
+    assert max(numbers) < 2**53, "no reader of JSON rounds it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "expected"),
+    [
+        ({"nft": None}, "nft", "0x and 40"),
+        ({"nft": 7}, "nft", "0x and 40"),
+        ({"nft": "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAe"}, "nft", "0x and 40"),
+        ({"nft": "5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"}, "nft", "0x and 40"),
+        ({"nft": "0x" + "0" * 40}, "nft", "other than zero"),
+        ({"minter": "0xfb6916095ca1df60bb79ce92ce3ea74c37c5d359"}, "minter", WRITTEN["minter"]),
+        ({"minter": "0XFB6916095CA1DF60BB79CE92CE3EA74C37C5D359"}, "minter", WRITTEN["minter"]),
+        ({"curator": "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d358"}, "curator", "its checksum (EIP-55)"),
+        ({"royalty_to": None}, "royalty_to", "0x and 40"),
+        ({"claim": "0x" + "11" * 32}, "claim", "64 lower-case"),
+        ({"claim": "AA" * 32}, "claim", "64 lower-case"),
+        ({"claim": "11" * 31}, "claim", "64 lower-case"),
+        ({"position": "3"}, "position", "a whole number"),
+        ({"edition": 101}, "edition", "1 to 100"),
+        ({"edition": True}, "edition", "a whole number"),
+        ({"title": ""}, "title", "1 to 128"),
+        ({"title": 7}, "title", "text"),
+        ({"payees": []}, "payees", "1 to 32"),
+        ({"payees": [["0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB", 10_000]]}, "payees[0]", "account, share"),
+        ({"payees": [{"account": "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB"}]}, "payees[0].share", "missing"),
+        ({"payees": [{"account": None, "share": 10_000}]}, "payees[0].account", "0x and 40"),
+        ({"payees": WRITTEN["payees"] * 2}, "payees", "10000 together"),
+        ({"sale_floor": "1e18"}, "sale_floor", "as text"),
+        ({"sale_floor": "-1"}, "sale_floor", "as text"),
+        ({"sale_floor": "01"}, "sale_floor", "as text"),
+        ({"sale_floor": "1" * 79}, "sale_floor", "as text"),
+        ({"sale_floor": str(2**256)}, "sale_floor", "2^256 - 1"),
+        ({"sale_floor": True}, "sale_floor", "as text"),
+        ({"chain_id": 0}, "chain_id", "1 to"),
+        ({"chain_id": "Polygon"}, "chain_id", "as text"),
+        ({"royalty": 1_000}, "royalty", "1500 to 2500"),
+        ({"resale_basis": "profit"}, "resale_basis", "gain | gross"),
+        ({"resale_basis": 0}, "resale_basis", "gain | gross"),
+        ({"sales_floor": "1"}, "sales_floor", "no such field"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_a_file_is_named_with_its_mend(changes: dict[str, Any], field: str, expected: str) -> None:
+    with pytest.raises(MalformedTerms) as caught:
+        load_terms(json.dumps(WRITTEN | changes).encode())
+    assert caught.value.field == f"terms.{field}"
+    assert expected in caught.value.expected
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_field_that_has_no_usual_value_is_asked_for(name: str) -> None:
+    with pytest.raises(MalformedTerms) as caught:
+        MintTerms.from_json({key: value for key, value in WRITTEN.items() if key != name})
+    assert (caught.value.field, caught.value.expected) == (f"terms.{name}", "a value: the field is missing")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"null", b'{"title": 1.5}', b'{"title": "a", "title": "b"}', b"\xff"]
+)
+def test_what_is_no_file_of_terms_is_refused(data: bytes) -> None:
+    with pytest.raises(MalformedTerms):
+        load_terms(data)
+
+
+def test_a_file_over_its_size_is_refused_before_it_is_read() -> None:
+    with pytest.raises(MalformedTerms) as caught:
+        load_terms(b" " * 16_385)
+    assert caught.value.expected == "at most 16384 bytes"
 
 
 # ---- addresses -------------------------------------------------------------------------------------------------------

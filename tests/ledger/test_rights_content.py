@@ -36,7 +36,7 @@ def changed(name: str, **changes: Any) -> bytes:
     """A content's encoding with other fields; None drops one."""
     value = decode(CONTENTS[name].encode())
     assert isinstance(value, dict)
-    return encode({key: item for key, item in (value | changes).items() if item is not None})  # type: ignore[misc]
+    return encode({key: item for key, item in (value | changes).items() if item is not None})
 
 
 def refused(name: str, data: bytes) -> StatementError:
@@ -226,6 +226,13 @@ def test_any_other_form_is_refused(name: str, changes: dict[str, Any], field: st
 @pytest.mark.parametrize("data", [b"", b"\xf6", b"\x80", b"\xa0", b"\xbf\xff", b"\xa1\x00\x00"])
 def test_what_is_no_map_of_the_fields_is_refused(name: str, data: bytes) -> None:
     assert refused(name, data).expected
+
+
+def test_a_kind_that_says_nothing_of_rights_is_refused() -> None:
+    for kind in ("CLAIM", "LICENCE", ""):
+        with pytest.raises(MalformedRights) as caught:
+            parse_rights(kind, CONTENTS["dispute"].encode())
+        assert caught.value.field == "kind"
 
 
 @pytest.mark.parametrize("name", CONTENTS)
