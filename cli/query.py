@@ -69,7 +69,7 @@ def query_command(
     else:
         for found in claims:
             _print(found)
-        say(f"{len(claims)}{'+' if cut else ''} on record as of {status.size} statements, height {status.height},"
+        say(f"{len(claims)}{'+' if cut else ''} on record as of {status.size} leaves, height {status.height},"
             f" {block_time(status.block_time_ms)}")  # fmt: skip
     if not claims:
         complain("nothing on record")
