@@ -72,7 +72,7 @@ def query_command(
         if envelope and not claims:
             say(f"{envelope['kind']} by {envelope['issuer']}, index {envelope['index']},"
                 f" {block_time(envelope['block_time_ms'])}: {printable(envelope['about'])}")  # fmt: skip
-        say(f"{len(claims)}{'+' if cut else ''} on record as of {status.size} statements, height {status.height},"
+        say(f"{len(claims)}{'+' if cut else ''} on record as of {status.size} leaves, height {status.height},"
             f" {block_time(status.block_time_ms)}")  # fmt: skip
     if not claims and not envelope:
         complain("nothing on record")
