@@ -47,8 +47,8 @@ class Shelf:
         """In the transaction of the blocks; the sizes they made. following: of the epoch that begins with them."""
         sizes = []
         for block, one in zip(commit.blocks, applied, strict=True):
-            if one.entries:
-                before, _ = before.extend(entry.statement.digest for entry in one.entries)
+            if one.leaf_count:
+                before, _ = before.extend(leaf.digest for leaf in one.leaves())
                 self.roots[before.size], self.times_ms[before.size] = before.root(), block.timestamp_ms
                 sizes.append(before.size)
         if following is not None:
