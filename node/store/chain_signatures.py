@@ -15,7 +15,7 @@ from typing import Final
 
 import lmdb
 
-from consensus.types import Digest
+from consensus.types import Digest, Epoch
 from ledger.chain_checkpoint import NO_SUCCESSOR, ChainCheckpoint, SetNotBridgeable, bridge_set, successor_of
 from ledger.secp256k1 import SIGNATURE_BYTES
 from node.rosters import Rosters
@@ -170,7 +170,7 @@ def end_signed(view: View, epoch: int) -> ChainCheckpoint | None:
     if found is None:
         return None
     size, root, successor = _END.unpack(found)
-    return ChainCheckpoint(epoch=epoch, size=size, root=root, successor=Digest(successor))  # type: ignore[arg-type]
+    return ChainCheckpoint(epoch=Epoch(epoch), size=size, root=root, successor=Digest(successor))
 
 
 # ---- checking --------------------------------------------------------------------------------------------------------
