@@ -152,3 +152,15 @@ class MalformedMisbehaviour(StatementError):
     """Not evidence of misbehaviour: the bytes break a rule of its form."""
 
     code = "MALFORMED_MISBEHAVIOUR"
+
+
+class MalformedRights(StatementError):
+    """A statement about a claim's rights (a dispute, a transfer, an order, …) breaks a rule of its form."""
+
+    code = "MALFORMED_RIGHTS"
+
+
+class MalformedTerms(StatementError):
+    """The terms of a mint break a rule of their form, or could not be carried out on a chain."""
+
+    code = "MALFORMED_TERMS"

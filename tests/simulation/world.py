@@ -22,12 +22,12 @@ from consensus.types import (
     View,
     Vote,
 )
-from ledger.claim import Claim
 from ledger.ed25519 import verify_strict
 from ledger.roster import Roster
 from tests.consensus import toys
 from tests.simulation import consortium as founding
 from tests.simulation.acquisition import TOY
+from tests.simulation.chains import Chains
 from tests.simulation.checks import Checks
 from tests.simulation.consortium import Parcel, machine_of, parsed
 from tests.simulation.disk import Disk
@@ -93,6 +93,7 @@ class World:
         self.honest = frozenset(term.members) - byzantine - lying
         self.checks = Checks(term, self.verify, self.honest)
         self.checks.sees_all_signatures = consortium
+        self.chains = Chains(self, seed)
         self.actors: dict[int, Callable[[int, Epoch, Message | Hello], None]] = {}
         self.larders: dict[int, Callable[[int, Digest], bytes | None]] = {}
         """What a Byzantine node gives to whom for a content asked for by hash."""
@@ -310,7 +311,8 @@ class World:
         """This statement may stand on the log, with these claims: by default the one it is, or none."""
         read = parsed(statement)
         if claims is None:
-            claims = (read.body,) if isinstance(read.content, Claim) else ()
+            own = read.own_claim_bytes
+            claims = () if own is None else (own,)
         self.checks.legitimate[read.digest] = claims
 
     def decided(self, epoch: Epoch) -> Digest:
