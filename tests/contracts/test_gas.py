@@ -1,4 +1,4 @@
-"""What the contracts cost stays as it was; `python -m bench.bridge --gas-only --snapshot contracts/gas.json` renews it."""
+"""What the contracts cost stays as it was; `python -m bench.bridge --gas-only --snapshot contracts/gas.json` renews."""
 
 from __future__ import annotations
 
