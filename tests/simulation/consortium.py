@@ -60,7 +60,8 @@ def genesis_of(size: int, argues: bool = False) -> Genesis:
 
 def genesis_with(digest: Digest) -> Genesis:
     """The one of that digest."""
-    found = (genesis_of(size) for size in range(4, MACHINES_MAX - SPARES + 1))
+    sizes = range(4, MACHINES_MAX - SPARES + 1)
+    found = (genesis_of(size, argues) for size in sizes for argues in (False, True))
     return next(genesis for genesis in found if genesis.digest == digest)
 
 
