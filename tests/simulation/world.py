@@ -76,6 +76,7 @@ class World:
         byzantine: frozenset[int] = frozenset(),
         *,
         consortium: bool = False,
+        argues: bool = False,
         real_signatures: bool = False,
         lying: frozenset[int] = frozenset(),
     ) -> None:
@@ -85,7 +86,7 @@ class World:
         self.trace = Trace()
         self.recorder = Recorder()
         self.committee = committee
-        self.consortium = founding.genesis_of(committee.size) if consortium else None
+        self.consortium = founding.genesis_of(committee.size, argues) if consortium else None
         term = plain_term(committee) if self.consortium is None else term_of(self.consortium.roster)
         self.verify: VerifySignature = verify_strict if real_signatures else toys.verify
         self._signs_for_real = real_signatures
