@@ -337,6 +337,19 @@ def test_more_gas_than_allowed_is_not_sent(place: Place, journal: Journal) -> No
     assert place.paid() == []
 
 
+def test_transaction_of_another_that_comes_in_the_last_moment_stops_ours(place: Place, journal: Journal) -> None:
+    place.ledger.grow(3)
+    relay = place.relay(journal)
+    looks = iter([(1, 1), (1, 4)])
+    relay.contract.pending = lambda: next(looks)  # type: ignore[method-assign]
+    relay.round()
+    assert relay.report.doing == "submit: another's transaction has just come"
+    assert place.paid() == []
+    assert journal.open(place.node.id, key(0).address) == []
+    rounds(place.relay(journal), 2)
+    assert len(place.paid()) == 1, "it was wanted after all: the same bytes"
+
+
 def test_two_relayers_of_one_chain_take_turns(place: Place, journal: Journal) -> None:
     now = [0.0]
     with place.journal(1) as other:
