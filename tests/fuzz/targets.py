@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.fuzz.bridges import BRIDGES
 from tests.fuzz.catalogues import CATALOGUES
 from tests.fuzz.edges import EDGES
 from tests.fuzz.formats import FORMATS
 from tests.fuzz.rights import RIGHTS
 from tests.fuzz.target import Target
 
-TARGETS: dict[str, Target] = {target.name: target for target in (*FORMATS, *RIGHTS, *EDGES, *CATALOGUES)}
-assert len(TARGETS) == len(FORMATS) + len(RIGHTS) + len(EDGES) + len(CATALOGUES), "every name is one target's"
+TARGETS: dict[str, Target] = {target.name: target for target in (*FORMATS, *RIGHTS, *EDGES, *CATALOGUES, *BRIDGES)}
+assert len(TARGETS) == len(FORMATS) + len(RIGHTS) + len(EDGES) + len(CATALOGUES) + len(BRIDGES), (
+    "every name is one target's"
+)
 
 CORPUS = Path(__file__).parent / "corpus"
 """Inputs that once broke something, by target: kept as tests."""
