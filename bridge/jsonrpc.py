@@ -55,9 +55,12 @@ class TokenBucket:
 
 def label_of(url: str) -> str:
     """What may be said of an endpoint: host and port. The rest of its URL often holds a key."""
-    parts = urlsplit(url)
-    host = parts.hostname or "?"
-    return f"{host}:{parts.port}" if parts.port else host
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "?", parts.port
+    except ValueError:
+        return "?"  # brackets or a port that are none
+    return f"{host}:{port}" if port else host
 
 
 class Endpoint:
