@@ -12,9 +12,7 @@ from tests.fuzz.rights import RIGHTS
 from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {target.name: target for target in (*FORMATS, *RIGHTS, *EDGES, *CATALOGUES, *BRIDGES)}
-assert len(TARGETS) == len(FORMATS) + len(RIGHTS) + len(EDGES) + len(CATALOGUES) + len(BRIDGES), (
-    "every name is one target's"
-)
+assert len(TARGETS) == sum(map(len, (FORMATS, RIGHTS, EDGES, CATALOGUES, BRIDGES))), "every name is one target's"
 
 CORPUS = Path(__file__).parent / "corpus"
 """Inputs that once broke something, by target: kept as tests."""
