@@ -189,17 +189,22 @@ class Sender:
 
     def _find_lost(self, final: Head) -> None:
         """Nonces that are used, finally, by something that is not in the journal."""
-        waiting = [each for each in self.journal.open(self.config.id, self.account) if each.state is not State.MINED]
+        by_nonce: dict[int, list[Attempt]] = {}
+        for attempt in self.journal.open(self.config.id, self.account)[:FOLLOWED_MAX]:
+            by_nonce.setdefault(attempt.nonce, []).append(attempt)
+        # Where one attempt is mined, or is without our having noticed yet, that one has used the nonce of all.
+        waiting = {nonce: all_ for nonce, all_ in by_nonce.items() if all(a.state is not State.MINED for a in all_)}
         if not waiting:
             return
         used = self.nonce(final.number)
-        for attempt in waiting[:FOLLOWED_MAX]:
-            if attempt.nonce < used and self._is_absent(attempt):
+        for nonce, attempts in waiting.items():
+            if nonce < used and all(self._is_absent(attempt) for attempt in attempts):
                 log.error(
                     "chain %s: nonce %d was used by a transaction that is not in the journal: does another process use"
-                    " this key?", self.config.name, attempt.nonce,
+                    " this key?", self.config.name, nonce,
                 )  # fmt: skip
-                self.journal.lost(attempt)
+                for attempt in attempts:
+                    self.journal.lost(attempt)
 
     def _is_absent(self, attempt: Attempt) -> bool:
         try:

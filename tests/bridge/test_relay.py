@@ -324,6 +324,24 @@ def test_block_that_is_not_canonical_makes_nothing_final(place: Place, relay: Ch
     assert states(journal) == {"submit useful": 1}
 
 
+def test_nonce_that_our_own_attempt_has_used_unnoticed_is_not_lost(place: Place, journal: Journal) -> None:
+    place.ledger.grow(3)
+    relay = place.relay(journal)
+    relay.sender.broadcast = lambda _: False  # type: ignore[method-assign]  the process dies here
+    relay.round()
+    with place.journal(1) as other:
+        rounds(place.relay(other, index=1), 2)
+    place.ledger.grow(2)
+    again = place.relay(journal)
+    again.round()
+    assert len(journal.open(place.node.id, key(0).address)) == 2, "one never sent, one sent, of one nonce"
+    place.node.mine(2 * SLOTS)
+    again.sender.settle(again.endpoints.finalized(), again._changed)  # before `follow` has seen it mined
+    assert len(journal.open(place.node.id, key(0).address)) == 2
+    rounds(again, SETTLE_POLLS + 1)
+    assert states(journal) == {"submit useful": 1, "submit replaced": 1}
+
+
 def test_legacy_transactions_where_a_chain_needs_them(place: Place, journal: Journal) -> None:
     fees = FeePolicy(chain="zilliqa", cap=900 * GWEI, tip_cap=GWEI, legacy=True)
     place.ledger.grow(3)
