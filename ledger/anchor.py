@@ -87,7 +87,7 @@ class Anchor:
     proof: tuple[bytes, ...]
     """Nodes of the trie of receipts, from its root to the receipt."""
     consistency: tuple[Digest, ...] = ()
-    """RFC 9162 proof between `size` and the size of a checkpoint; which one, the reader knows. Empty where they are equal."""
+    """RFC 9162 proof between `size` and the size of a checkpoint that the reader knows. Empty where they are equal."""
 
     def encode(self) -> bytes:
         """JSON in one fixed layout."""

@@ -59,7 +59,7 @@ def check_anchor_block(case: Case) -> str:
     told = " and ".join(f"chain {anchor.chain} has the block {_hex(anchor.block)}" for anchor in case.anchors)
     raise CannotCheck(
         f"No network was used, so it was not checked whether {told}. Ask a node you trust, or a public explorer; only"
-        " then does the anchor show anything. Compare the contract's address with the one that the consortium publishes."
+        " then does the anchor show anything. Compare the contract's address with that which the consortium publishes."
     )
 
 

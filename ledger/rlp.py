@@ -48,7 +48,10 @@ def encode_number(value: int) -> bytes:
 
 
 def decode_rlp(data: bytes) -> RlpItem:
-    """Inverse of `encode_rlp`: exactly one item. Raises: MalformedMessage for anything that it would not have written."""
+    """Inverse of `encode_rlp`: exactly one item.
+
+    Raises: MalformedMessage for anything that it would not have written.
+    """
     if len(data) > RLP_BYTES_MAX:
         raise _malformed("length", f"at most {RLP_BYTES_MAX} bytes, got {len(data)}")
     reader = _Reader(data)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.fuzz.catalogues import CATALOGUES
+from tests.fuzz.chains import CHAINS
 from tests.fuzz.edges import EDGES
 from tests.fuzz.formats import FORMATS
 from tests.fuzz.target import Target
 
-TARGETS: dict[str, Target] = {target.name: target for target in (*FORMATS, *EDGES, *CATALOGUES)}
-assert len(TARGETS) == len(FORMATS) + len(EDGES) + len(CATALOGUES), "every name is one target's"
+TARGETS: dict[str, Target] = {target.name: target for target in (*FORMATS, *EDGES, *CATALOGUES, *CHAINS)}
+assert len(TARGETS) == len(FORMATS) + len(EDGES) + len(CATALOGUES) + len(CHAINS), "every name is one target's"
 
 CORPUS = Path(__file__).parent / "corpus"
 """Inputs that once broke something, by target: kept as tests."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from contracts.toolchain import install
 from ledger.anchor import EVENT_TOPIC
-from tests.contracts.chain import Anvil, Contract, deploy
-from tests.contracts.deployed import GENESIS, deploy_all
+from tests.contracts.chain import Anvil
+from tests.contracts.deployed import deploy_all
 
 FOLDER = Path(__file__).parents[1] / "vectors" / "anchors"
 FORKS = {"berlin": 1, "london": 1, "shanghai": 137, "cancun": 137, "prague": 1}
