@@ -135,9 +135,9 @@ class Anchor:
         (size1, root1), (size2, root2) = (ours, theirs) if self.size <= size else (theirs, ours)
         verify_consistency(size1=size1, size2=size2, root1=root1, root2=root2, proof=self.consistency)
 
-    def for_checkpoint(self, consistency: Sequence[Digest]) -> Anchor:
+    def for_checkpoint(self, consistency: Sequence[bytes]) -> Anchor:
         """The same with a proof that leads to a checkpoint of evidence."""
-        return dataclasses.replace(self, consistency=tuple(consistency))
+        return dataclasses.replace(self, consistency=tuple(map(Digest, consistency)))
 
 
 def read_event(log: Log, contract: bytes) -> tuple[int, Digest, int] | None:

@@ -81,7 +81,7 @@ def sizes_for(bundle: bytes, anchor: Anchor) -> tuple[int, int]:
 
     Raises: MalformedMessage; AnchorNotForThis if the statement is not among the entries that are anchored.
     """
-    proof = _log_proof(bundle)
+    proof = log_proof(bundle)
     if anchor.size <= proof.index:
         raise AnchorNotForThis("anchor.size", anchor.size, f"over {proof.index}, the entry that the evidence is about")
     size = _checkpoint(proof).size
@@ -107,7 +107,8 @@ def add_anchors(bundle: bytes, anchors: Sequence[Anchor]) -> bytes:
     return encode_archive(plain | ordered)
 
 
-def _log_proof(bundle: bytes) -> TlogProof:
+def log_proof(bundle: bytes) -> TlogProof:
+    """Of the statement in the log, as the evidence has it; not checked. Raises: MalformedMessage."""
     files = parse_archive(bundle)
     parts.check_names(files)
     return parse_tlog_proof(files[parts.LOG_PROOF])
