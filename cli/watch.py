@@ -12,6 +12,7 @@ from cli.output import Exit, json_option, node_option, print_json, printable, sa
 from cli.submit import block_time
 from ledger.catalogue import CatalogueHeader
 from ledger.claim import Claim
+from ledger.rights_content import CourtOrder, Dispute, Mint, Resolve, Respond, Supersede, Transfer, Withdraw
 from ledger.statement import Content, parse_statement
 from node.rpc.answers import RecordedStatement
 
@@ -59,6 +60,10 @@ def _told(content: Content) -> tuple[str, int]:
             return content.title, 1
         case CatalogueHeader():
             return f"{content.count} claims", content.count
+        case Supersede():
+            return content.describe(), 1
+        case Dispute() | Respond() | Resolve() | Withdraw() | Transfer() | CourtOrder() | Mint():
+            return content.describe(), 0
         case _:
             return f"vote to {content.describe()}", 0
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from consensus.types import Digest
 from ledger.catalogue import CatalogueHeader, CheckedBody
-from ledger.claim import Claim, claim_keys, read_claim_keys
+from ledger.claim import claim_keys, read_claim_keys
 from ledger.claim_check import NO_KEYS, BodyKeys, alone_keys, body_keys
 from ledger.governance import (
     VOTES_PER_EPOCH_MAX,
@@ -78,7 +78,7 @@ class Entry:
     height: int
     block_time_ms: int
     claims: Sequence[bytes]
-    """In order of their position: one of a CLAIM, all of a CATALOGUE, none of a governance statement."""
+    """In order of their position: one of a CLAIM or SUPERSEDE, all of a CATALOGUE, none of other statements."""
     keys: BodyKeys
     """By what the claims are found."""
 
@@ -311,10 +311,10 @@ def _earlier(state: LedgerView, statement: Statement) -> tuple[Reason, int] | No
 
 def _claims(statement: Statement, bodies: Mapping[Digest, Sequence[bytes]]) -> Sequence[bytes]:
     content = statement.content
-    if isinstance(content, Change):
+    if (own := statement.own_claim_bytes) is not None:
+        return (own,)
+    if not isinstance(content, CatalogueHeader):
         return ()
-    if isinstance(content, Claim):
-        return (statement.body,)
     assert statement.digest in bodies, f"catalogue {statement.digest.hex()} was voted for without its body"
     body = bodies[statement.digest]
     assert len(body) == content.count, f"catalogue {statement.digest.hex()}: {len(body)} claims, {content.count} signed"
@@ -322,8 +322,8 @@ def _claims(statement: Statement, bodies: Mapping[Digest, Sequence[bytes]]) -> S
 
 
 def _keys(statement: Statement, claims: Sequence[bytes]) -> BodyKeys:
-    if isinstance(statement.content, Claim):
-        return alone_keys(claim_keys(statement.content))
+    if (own := statement.own_claim) is not None:
+        return alone_keys(claim_keys(own))
     if isinstance(claims, CheckedBody):
         return claims.keys
     return body_keys(map(read_claim_keys, claims)) if claims else NO_KEYS

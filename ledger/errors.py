@@ -146,3 +146,15 @@ class MalformedMember(StatementError):
     """A member record breaks a rule of its form."""
 
     code = "MALFORMED_MEMBER"
+
+
+class MalformedRights(StatementError):
+    """A statement about a claim's rights (a dispute, a transfer, an order, …) breaks a rule of its form."""
+
+    code = "MALFORMED_RIGHTS"
+
+
+class MalformedTerms(StatementError):
+    """The terms of a mint break a rule of their form, or could not be carried out on a chain."""
+
+    code = "MALFORMED_TERMS"

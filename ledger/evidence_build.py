@@ -47,6 +47,7 @@ from ledger.governance import Change
 from ledger.note import Note, parse_note
 from ledger.payload import Payload, parse_payload
 from ledger.policy import accepting_roster, epoch_policy
+from ledger.rights_content import RightsContent
 from ledger.roster import Roster
 from ledger.statement import Statement, parse_statement
 from ledger.tlog_proof import TlogProof
@@ -178,14 +179,15 @@ def _claim_files(
 ) -> tuple[Claim | None, Mapping[str, bytes]]:
     """The claim that is offered, and the files that place it in its catalogue."""
     content = statement.content
-    if isinstance(content, Claim):
+    if (own := statement.own_claim) is not None:
         if claims is not None or position is not None:
             raise EvidenceImpossible("the statement is a claim by itself, it has no positions: ask for it without one")
-        return content, {}
-    if isinstance(content, Change):
+        return own, {}
+    if isinstance(content, Change | RightsContent):
         if claims is not None or position is not None:
-            raise EvidenceImpossible("the statement is a vote on governance, it holds no claims: ask for it alone")
+            raise EvidenceImpossible(f"the statement is to {content.describe()}; it holds no claims: ask for it alone")
         return None, {}
+    assert isinstance(content, CatalogueHeader), "a CLAIM holds its own claim"
     if position is None:
         return None, {}
     if claims is None or len(claims) != content.count or not 0 <= position < content.count:

@@ -100,8 +100,8 @@ class Case:
     @cached_property
     def claim(self) -> Claim | None:
         """The one offered; None where a catalogue is offered as a whole."""
-        if isinstance(self.statement.content, Claim):
-            return self.statement.content
+        if (own := self.statement.own_claim) is not None:
+            return own
         return parse_claim(self.files[parts.CLAIM]) if parts.CLAIM in self.files else None
 
     @cached_property

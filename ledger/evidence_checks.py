@@ -177,22 +177,28 @@ def check_signature(case: Case) -> str:
 
 
 def check_claim(case: Case) -> str:
-    content, proof = case.statement.content, case.catalogue_proof
-    if isinstance(content, Claim):
-        if proof is not None:
-            raise Refused("The file offers a claim of a catalogue, but the statement is no catalogue.")
-        return f"The signed statement is itself the claim, about {content.title!r}."
+    content, own = case.statement.content, case.statement.own_claim
+    if isinstance(content, CatalogueHeader):
+        return _check_claim_of(content, case)
+    if case.catalogue_proof is not None:
+        raise Refused("The file offers a claim of a catalogue, but the statement is no catalogue.")
+    if own is not None:
+        return f"The signed statement is itself the claim, about {own.title!r}."
     if isinstance(content, Change):
-        if proof is not None:
-            raise Refused("The file offers a claim of a catalogue, but the statement is no catalogue.")
         raise CannotCheck(f"The statement is a vote on governance, to {content.describe()}; it holds no claim.")
+    assert not isinstance(content, Claim), "a CLAIM holds its own claim"
+    raise CannotCheck(f"The statement is to {content.describe()}; it holds no claim.")
+
+
+def _check_claim_of(catalogue: CatalogueHeader, case: Case) -> str:
+    proof = case.catalogue_proof
     if proof is None:
         raise CannotCheck(
-            f"The file is evidence of a catalogue of {content.count} claims as a whole; it offers no single claim."
+            f"The file is evidence of a catalogue of {catalogue.count} claims as a whole; it offers no single claim."
         )
-    proof.check(case.files[parts.CLAIM], content.count, content.root)
+    proof.check(case.files[parts.CLAIM], catalogue.count, catalogue.root)
     assert case.claim is not None, "a catalogue's claim lies beside its proof"
-    return f"The claim, about {case.claim.title!r}, is number {proof.index} (from 0) of the {content.count} signed."
+    return f"The claim, about {case.claim.title!r}, is number {proof.index} (from 0) of the {catalogue.count} signed."
 
 
 def check_audio(case: Case) -> str:

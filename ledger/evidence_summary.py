@@ -16,6 +16,7 @@ from ledger.claim import Claim
 from ledger.evidence_manifest import format_time
 from ledger.genesis import Genesis
 from ledger.governance import Change
+from ledger.rights_content import RightsContent
 from ledger.roster import Roster
 from ledger.statement import Statement
 
@@ -87,6 +88,9 @@ def summarise(
         }
     if isinstance(statement.content, Change):
         document["vote"] = {"epoch": statement.content.epoch, "to": statement.content.describe()}
+    if isinstance(statement.content, RightsContent):
+        changed = statement.content
+        document["change"] = {"claim": changed.claim.hex(), "position": changed.position, "to": changed.describe()}
     if claim is not None:
         encoded = decode(claim.encode())
         assert isinstance(encoded, dict), "a claim is a map"

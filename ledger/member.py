@@ -101,15 +101,16 @@ def key_id(public_key: bytes) -> bytes:
 
 
 def read_object(value: object, path: str, keys: Sequence[str], refuse: Refuse) -> dict[str, object]:
-    """A map of exactly these keys."""
+    """A map of exactly these keys. path: of the map, in errors; empty where whoever catches them names it."""
+    inside = f"{path}." if path else ""
     if not isinstance(value, dict):
         raise refuse(path, value, f"an object with {', '.join(keys)}")
     for key in value:
         if key not in keys:
-            raise refuse(f"{path}.{key}", value[key], f"no such field; known are {', '.join(keys)}")
+            raise refuse(f"{inside}{key}", value[key], f"no such field; known are {', '.join(keys)}")
     for key in keys:
         if key not in value:
-            raise refuse(f"{path}.{key}", "", "a value: the field is missing")
+            raise refuse(f"{inside}{key}", "", "a value: the field is missing")
     return value
 
 

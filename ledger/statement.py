@@ -36,6 +36,18 @@ from ledger.errors import (
 )
 from ledger.governance import Change, parse_admit, parse_remove, parse_rotate_key, parse_set_policy
 from ledger.member import KEY_ID_BYTES, MEMBER_ID, Member, Role, key_id
+from ledger.rights_content import (
+    RightsContent,
+    Supersede,
+    parse_court_order,
+    parse_dispute,
+    parse_mint,
+    parse_resolve,
+    parse_respond,
+    parse_supersede,
+    parse_transfer,
+    parse_withdraw,
+)
 from ledger.roster import Roster
 from ledger.text import text_fault
 
@@ -62,9 +74,17 @@ class StatementKind(StrEnum):
     REMOVE = "REMOVE"
     ROTATE_KEY = "ROTATE_KEY"
     SET_POLICY = "SET_POLICY"
+    DISPUTE = "DISPUTE"
+    RESPOND = "RESPOND"
+    RESOLVE = "RESOLVE"
+    WITHDRAW = "WITHDRAW"
+    TRANSFER = "TRANSFER"
+    SUPERSEDE = "SUPERSEDE"
+    COURT_ORDER = "COURT_ORDER"
+    MINT = "MINT"
 
 
-Content = Claim | CatalogueHeader | Change
+Content = Claim | CatalogueHeader | Change | RightsContent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +101,8 @@ class _KindRule:
 
 
 _CLAIMANTS: Final = frozenset({Role.LABEL, Role.SOCIETY})
+"""Who may hold a claim, and so do what only its holder may."""
+_DISPUTANTS: Final = _CLAIMANTS | {Role.COURT}
 _ANYBODY: Final = frozenset(Role)
 _KINDS: Final[dict[StatementKind, _KindRule]] = {
     StatementKind.CLAIM: _KindRule(parse=parse_claim, roles=_CLAIMANTS),
@@ -89,12 +111,21 @@ _KINDS: Final[dict[StatementKind, _KindRule]] = {
     StatementKind.REMOVE: _KindRule(parse=parse_remove, roles=_ANYBODY, needs_seat=True),
     StatementKind.ROTATE_KEY: _KindRule(parse=parse_rotate_key, roles=_ANYBODY, needs_seat=True),
     StatementKind.SET_POLICY: _KindRule(parse=parse_set_policy, roles=_ANYBODY, needs_seat=True),
+    StatementKind.DISPUTE: _KindRule(parse=parse_dispute, roles=_DISPUTANTS, within="dispute"),
+    StatementKind.RESPOND: _KindRule(parse=parse_respond, roles=_CLAIMANTS, within="respond"),
+    # A dispute is dropped by whoever raised it.
+    StatementKind.RESOLVE: _KindRule(parse=parse_resolve, roles=_DISPUTANTS, within="resolve"),
+    StatementKind.WITHDRAW: _KindRule(parse=parse_withdraw, roles=_CLAIMANTS, within="withdraw"),
+    StatementKind.TRANSFER: _KindRule(parse=parse_transfer, roles=_CLAIMANTS, within="transfer"),
+    StatementKind.SUPERSEDE: _KindRule(parse=parse_supersede, roles=_CLAIMANTS, within="supersede"),
+    StatementKind.COURT_ORDER: _KindRule(parse=parse_court_order, roles=frozenset({Role.COURT}), within="court_order"),
+    StatementKind.MINT: _KindRule(parse=parse_mint, roles=_CLAIMANTS, within="mint"),
 }
 _KIND_NAMES: Final = {kind.value: kind for kind in StatementKind}
 
 
 def _kind_of(content: Content) -> StatementKind:
-    if isinstance(content, Change):
+    if isinstance(content, Change | RightsContent):
         return StatementKind(content.kind)
     return StatementKind.CLAIM if isinstance(content, Claim) else StatementKind.CATALOGUE
 
@@ -123,6 +154,20 @@ class Statement:
     """Encoded content: of a CLAIM the claim's bytes."""
     content: Content
 
+    @property
+    def own_claim(self) -> Claim | None:
+        """The claim that stands in the statement itself: of a CLAIM, or what a SUPERSEDE puts in another's place."""
+        if isinstance(self.content, Supersede):
+            return self.content.replacement
+        return self.content if isinstance(self.content, Claim) else None
+
+    @property
+    def own_claim_bytes(self) -> bytes | None:
+        """Its bytes, which stand in `raw` as they are."""
+        if isinstance(self.content, Supersede):
+            return self.content.replacement_bytes
+        return self.body if isinstance(self.content, Claim) else None
+
 
 # ---- parsing ---------------------------------------------------------------------------------------------------------
 
@@ -130,8 +175,8 @@ class Statement:
 def parse_statement(data: bytes) -> Statement:
     """Statement of untrusted bytes.
 
-    Raises: MalformedStatement, StatementTooLarge; MalformedClaim, MalformedCatalogue or MalformedGovernance where the
-    envelope is right and its content is not.
+    Raises: MalformedStatement, StatementTooLarge; MalformedClaim, MalformedCatalogue, MalformedGovernance,
+    MalformedRights or MalformedTerms where the envelope is right and its content is not.
     """
     if len(data) > STATEMENT_BYTES_MAX:
         raise StatementTooLarge("statement", f"{len(data)} bytes", f"at most {STATEMENT_BYTES_MAX} bytes")

@@ -14,7 +14,6 @@ from consensus.events import Commit
 from consensus.types import Block, VoteKind
 from ledger.apply import Applied, Entry, Outcome, Reason, Receipt
 from ledger.catalogue import CatalogueHeader, parse_manifest
-from ledger.claim import Claim
 from ledger.merkle import Frontier
 from ledger.payload import HEADER_BYTES, SIGNATURE_BYTES, STATEMENT_OVERHEAD_BYTES
 from node.store import schema
@@ -193,12 +192,12 @@ def entry_rows(batch: RowBatch, entry: Entry) -> None:
 def entry_record(entry: Entry, claims_before: int, payload: int, offset: int) -> EntryRecord:
     """The record of an entry whose statement lies at `offset` of a payload."""
     statement = entry.statement
-    single = isinstance(statement.content, Claim)
+    own = statement.own_claim_bytes
     return EntryRecord(
         digest=statement.digest, height=entry.height, block_time_ms=entry.block_time_ms, claims_before=claims_before,
         payload=payload, offset=offset, length=len(statement.raw), claims=len(entry.claims),
-        claim_offset=statement.raw.index(statement.body) if single else 0,
-        claim_length=len(statement.body) if single else 0, issuer=statement.issuer,
+        claim_offset=0 if own is None else statement.raw.index(own), claim_length=0 if own is None else len(own),
+        issuer=statement.issuer,
     )  # fmt: skip
 
 

@@ -21,8 +21,10 @@ from ledger.errors import (
     MalformedGenesis,
     MalformedGovernance,
     MalformedMember,
+    MalformedRights,
     MalformedRoster,
     MalformedStatement,
+    MalformedTerms,
 )
 from ledger.evidence import Verdict, verify_bundle
 from ledger.evidence_archive import encode_archive, parse_archive
@@ -38,6 +40,7 @@ from tests.ledger.builders import make_catalogue, make_claim, make_consortium
 from tests.ledger.claim_families import full
 from tests.ledger.epoch_builders import CHANGES, ROSTERS, proofs
 from tests.ledger.evidence_builders import make_parts, reseal
+from tests.ledger.rights_builders import CONTENTS
 
 _UNREAD = frozenset({"manifest.json", "manifest.sig", "VERIFY.md", "LIMITS.md", "verify.py", "verify.go"})
 """Made anew over the part that was replaced; and what the verifier does not read: advice and programs for those without
@@ -66,7 +69,7 @@ def _parts() -> dict[str, bytes]:
 @cache
 def _statements() -> tuple[bytes, ...]:
     consortium = make_consortium()
-    contents = (make_claim(1), make_catalogue(5).header)
+    contents = (make_claim(1), make_catalogue(5).header, *CONTENTS.values())
     return tuple(consortium.sign(content) for content in contents)
 
 
@@ -245,7 +248,14 @@ FORMATS = (
         name="statement",
         run=_statement,
         seeds=lambda: list(_statements()),
-        errors=(MalformedStatement, MalformedClaim, MalformedCatalogue, MalformedGovernance),
+        errors=(
+            MalformedStatement,
+            MalformedClaim,
+            MalformedCatalogue,
+            MalformedGovernance,
+            MalformedRights,
+            MalformedTerms,
+        ),
     ),
     Target(
         name="claim",

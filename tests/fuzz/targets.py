@@ -8,10 +8,11 @@ from tests.fuzz.catalogues import CATALOGUES
 from tests.fuzz.chains import CHAINS
 from tests.fuzz.edges import EDGES
 from tests.fuzz.formats import FORMATS
+from tests.fuzz.rights import RIGHTS
 from tests.fuzz.target import Target
 
-TARGETS: dict[str, Target] = {target.name: target for target in (*FORMATS, *EDGES, *CATALOGUES, *CHAINS)}
-assert len(TARGETS) == len(FORMATS) + len(EDGES) + len(CATALOGUES) + len(CHAINS), "every name is one target's"
+TARGETS: dict[str, Target] = {target.name: target for target in (*FORMATS, *RIGHTS, *EDGES, *CATALOGUES, *CHAINS)}
+assert len(TARGETS) == sum(map(len, (FORMATS, RIGHTS, EDGES, CATALOGUES, CHAINS))), "every name is one target's"
 
 CORPUS = Path(__file__).parent / "corpus"
 """Inputs that once broke something, by target: kept as tests."""

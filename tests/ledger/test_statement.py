@@ -210,7 +210,7 @@ def test_any_other_protected_header_is_malformed(header: dict[Any, Any] | bytes,
     ("body", "field"),
     [
         (content(kind="PROPHECY"), "content.kind"),
-        (content(kind="SUPERSEDE"), "content.kind"),
+        (content(kind="LICENCE"), "content.kind"),
         (content(kind="claim"), "content.kind"),
         (content(kind=1), "content.kind"),
         (content(kind=None), "content"),
@@ -236,7 +236,8 @@ def test_any_other_content_is_malformed(body: dict[str, Any] | bytes, field: str
 def test_an_unknown_kind_is_told_the_known_ones() -> None:
     assert (
         refused(envelope(protected(), content(kind="PROPHECY"))).expected
-        == "one of CLAIM, CATALOGUE, ADMIT, REMOVE, ROTATE_KEY, SET_POLICY"
+        == "one of CLAIM, CATALOGUE, ADMIT, REMOVE, ROTATE_KEY, SET_POLICY, DISPUTE, RESPOND, RESOLVE, WITHDRAW, "
+        "TRANSFER, SUPERSEDE, COURT_ORDER, MINT"
     )
 
 
