@@ -6,24 +6,39 @@ others; so it falls against the genuine genesis, and against nothing else. The d
 
 from __future__ import annotations
 
+import secrets
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consensus.types import Block, Certificate, Signature, ValidatorIndex, View, Vote, VoteKind, genesis_block
+from consensus.types import (
+    Block,
+    Certificate,
+    PublicKey,
+    Signature,
+    ValidatorIndex,
+    View,
+    Vote,
+    VoteKind,
+    genesis_block,
+)
+from ledger import secp256k1
+from ledger.chain_key import prove_possession
 from ledger.checkpoint import Checkpoint, checkpoint_note, cosignature, log_signature
 from ledger.claim import Claim
 from ledger.evidence import build_bundle
 from ledger.genesis import Genesis, Member, MemberKeys, encode_genesis, parse_genesis
+from ledger.member import ED25519_PURPOSES
 from ledger.merkle import Frontier
 from ledger.payload import build_payload
 from ledger.statement import parse_statement, sign_statement
-from node.keys import KEY_NAMES, public_bytes
+from node.keys import public_bytes
 
 Keys = dict[str, Ed25519PrivateKey]
 
 
 def forged_bundle(genuine: Genesis, claim: Claim, issuer: str, time_ms: int) -> bytes:
     """Evidence that `issuer` claimed `claim` at `time_ms`, made up by somebody who knows everything but the keys."""
-    keys = {member.id: {name: Ed25519PrivateKey.generate() for name in KEY_NAMES} for member in genuine.members}
+    keys = {member.id: {name: Ed25519PrivateKey.generate() for name in ED25519_PURPOSES} for member in genuine.members}
     genesis = _invent(genuine, keys)
     statement = sign_statement(
         claim,
@@ -80,12 +95,21 @@ def _invent(genuine: Genesis, keys: dict[str, Keys]) -> Genesis:
             name=member.name,
             role=member.role,
             validator=member.validator,
-            keys=MemberKeys(**{name: public_bytes(key) for name, key in keys[member.id].items()}),
+            keys=_public_keys(keys[member.id], member.id),
         )
         for member in genuine.members
     ]
     encoded = encode_genesis(name=genuine.name, origin=genuine.origin, parameters=genuine.parameters, members=members)
     return parse_genesis(encoded)
+
+
+def _public_keys(keys: Keys, member_id: str) -> MemberKeys:
+    secret = secrets.token_bytes(secp256k1.SECRET_BYTES)
+    return MemberKeys(
+        **{name: public_bytes(key) for name, key in keys.items()},
+        chain=PublicKey(secp256k1.public_key(secret)),
+        chain_proof=prove_possession(secret, member_id),
+    )
 
 
 def _note(genesis: Genesis, keys: dict[str, Keys], entry: bytes, time_ms: int) -> bytes:

@@ -158,7 +158,7 @@ def _show(rosters: Sequence[Roster], *, as_json: bool) -> None:
 
 
 def _as_json(roster: Roster) -> dict[str, Any]:
-    from ledger.member import KEY_PURPOSES, parameter_values
+    from ledger.member import CHAIN_PROOF, KEY_PURPOSES, parameter_values
 
     return {
         "epoch": roster.epoch,
@@ -171,7 +171,7 @@ def _as_json(roster: Roster) -> dict[str, Any]:
                 "name": member.name,
                 "role": str(member.role),
                 "validator": roster.validator_index(member.id),
-                "keys": {purpose: getattr(member.keys, purpose).hex() for purpose in KEY_PURPOSES},
+                "keys": {purpose: getattr(member.keys, purpose).hex() for purpose in (*KEY_PURPOSES, CHAIN_PROOF)},
             }
             for member in roster.members
         ],

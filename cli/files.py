@@ -13,6 +13,8 @@ from cli.output import CliError, Exit
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from node.chain_key import ChainKey
+
 
 def read_file(path: Path, bytes_max: int, what: str) -> bytes:
     """The file's bytes. what: for the error, such as 'the genesis'. Raises: CliError."""
@@ -56,5 +58,19 @@ def load_key(path: Path) -> Ed25519PrivateKey:
 
     try:
         return load_private_key(path)
+    except KeyFileError as error:
+        raise CliError(str(error), Exit.FORBIDDEN if path.exists() else Exit.NO_INPUT) from error
+
+
+def load_any_key(path: Path) -> Ed25519PrivateKey | ChainKey:
+    """A member's private key of either kind. Raises: CliError."""
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+    from node.chain_key import load_chain_key
+    from node.keys import KeyFileError, load_key, load_private_key
+
+    try:
+        is_chain = isinstance(load_key(path, "an Ed25519 or secp256k1 key"), EllipticCurvePrivateKey)
+        return load_chain_key(path) if is_chain else load_private_key(path)
     except KeyFileError as error:
         raise CliError(str(error), Exit.FORBIDDEN if path.exists() else Exit.NO_INPUT) from error

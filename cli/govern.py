@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PROPOSAL_DIGITS = 16
 """Of the SHA-256 that names a proposal, in client references and tables."""
 _ROLES = ("label", "court", "society", "platform")
-_PURPOSES = ("consensus", "log", "cosign", "export", "peer", "statement")
+_PURPOSES = ("consensus", "log", "cosign", "export", "peer", "statement", "chain")
 _TIMES = ("delta_ms", "delta_factor_max", "block_interval_ms", "precision_ms", "heartbeat_ms")
 
 
@@ -141,8 +141,11 @@ def remove_command(*, member_id: str, scope: str, vote: _Vote) -> int:
 @click.argument("member_id", metavar="MEMBER")
 @click.option("--purpose", type=click.Choice(_PURPOSES), required=True, help="Which of its keys.")
 @click.option("--new-key", metavar="HEX", required=True, help="The new public key, as 'stretto key show' prints it.")
+@click.option(
+    "--proof", metavar="HEX", help="Of a chain key: that MEMBER has it ('stretto key show FILE --prove MEMBER')."
+)
 @_vote_options
-def rotate_key_command(*, member_id: str, purpose: str, new_key: str, vote: _Vote) -> int:
+def rotate_key_command(*, member_id: str, purpose: str, new_key: str, proof: str | None, vote: _Vote) -> int:
     """Vote to replace one of MEMBER's keys. The old one counts until the epoch ends.
 
     The member's node needs the new private key as keys/PURPOSE.next.pem before the last vote.
@@ -155,13 +158,23 @@ def rotate_key_command(*, member_id: str, purpose: str, new_key: str, vote: _Vot
     """
     from ledger.errors import MalformedGovernance
     from ledger.governance import RotateKey
-    from ledger.member import key_reader
+    from ledger.member import CHAIN, ReadKeys
 
+    if (purpose == CHAIN) != (proof is not None):
+        raise click.UsageError("--proof goes with --purpose chain, and with no other purpose")
+    read = ReadKeys(MalformedGovernance, hexadecimal=True)
+    shown = b""
     try:
-        key = key_reader(MalformedGovernance, hexadecimal=True)(new_key.lower(), "--new-key")
+        if proof is None:
+            key = read.key(new_key.lower(), "--new-key")
+        else:
+            key = read.chain_key(new_key.lower(), "--new-key")
+            shown = read.chain_proof(proof.lower(), "--proof", key=key, member_id=member_id)
     except MalformedGovernance as error:
-        raise click.UsageError(f"--new-key: expected {error.expected}, got {error.value}") from error
-    return _cast(vote, lambda epoch, _: RotateKey(epoch=epoch, member_id=member_id, purpose=purpose, key=key))
+        raise click.UsageError(f"{error.field}: expected {error.expected}, got {error.value}") from error
+    return _cast(
+        vote, lambda epoch, _: RotateKey(epoch=epoch, member_id=member_id, purpose=purpose, key=key, proof=shown)
+    )
 
 
 def _parameter_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -265,7 +278,7 @@ def _current_roster(vote: _Vote) -> Roster:
 @click.option("--id", "member_id", metavar="SLUG", required=True, help="Its id: a-z, 0-9 and hyphens.")
 @click.option("--name", required=True, help="Its name, for people.")
 @click.option("--role", type=click.Choice(_ROLES), required=True)
-@click.option("--keys", "keys_path", metavar="DIR", required=True, type=PathArgument, help="Folder of its six keys.")
+@click.option("--keys", "keys_path", metavar="DIR", required=True, type=PathArgument, help="Folder of its seven keys.")
 @click.option("--new-keys", is_flag=True, help="Make the keys that DIR lacks.")
 @click.option("--out", "out_path", metavar="FILE", required=True, type=PathArgument, help="Written: the public record.")
 @click.option("--replace", "replaces", is_flag=True, help="Overwrite FILE.")
@@ -283,28 +296,30 @@ def member_record_command(
 ) -> int:
     """Write the public record of an institution that asks to be admitted, from its folder of keys.
 
-    DIR holds consensus.pem, log.pem, cosign.pem, export.pem, peer.pem and statement.pem, as in a node's folder. The
-    record holds their public halves; give it to the members, who vote on it with 'stretto govern admit'.
+    DIR holds consensus.pem, log.pem, cosign.pem, export.pem, peer.pem, statement.pem and chain.pem, as in a node's
+    folder. The record holds their public halves; give it to the members, who vote on it with 'stretto govern admit'.
 
     \b
     Example:
       stretto govern member-record --id indie --name "Indie" --role label --keys keys/ --new-keys --out indie.json
     """
-    from cli.files import load_key, write_file
-    from ledger.member import Member, MemberKeys, Role
+    from cli.files import write_file
+    from ledger.member import Member, Role
     from ledger.member_record import encode_member_record
-    from node.keys import KEY_NAMES, KeyFileError, generate_private_key, public_bytes
+    from node.ceremony import make_keys, read_public_keys
+    from node.keys import KeyFileError
 
     if new_keys:
         try:
             keys_path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for purpose in KEY_NAMES:
-                if not (keys_path / f"{purpose}.pem").exists():
-                    generate_private_key(keys_path / f"{purpose}.pem")
+            make_keys(keys_path)
         except (OSError, KeyFileError) as error:
             raise CliError(f"keys cannot be made in {keys_path}: {error}", Exit.CANNOT_CREATE) from error
-    public = {purpose: public_bytes(load_key(keys_path / f"{purpose}.pem")) for purpose in KEY_NAMES}
-    member = Member(id=member_id, name=name, role=Role(role), validator=False, keys=MemberKeys(**public))
+    try:
+        keys = read_public_keys(keys_path, member_id)
+    except KeyFileError as error:
+        raise CliError(str(error), Exit.FORBIDDEN if error.path.exists() else Exit.NO_INPUT) from error
+    member = Member(id=member_id, name=name, role=Role(role), validator=False, keys=keys)
     write_file(out_path, encode_member_record(member), replace=replaces)
     if as_json:
         print_json({"ok": True, "file": str(out_path), "id": member_id})

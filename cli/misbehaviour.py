@@ -24,10 +24,10 @@ from cli.output import (
 from cli.trust import epochs_option, find_genesis, find_rosters, genesis_option, trust_file
 
 if TYPE_CHECKING:
-    from ledger.misbehaviour import MisbehaviourEvidence, MisbehaviourReport
+    from ledger.misbehaviour import Evidence, MisbehaviourReport
 
 FILE_BYTES_MAX = 4096
-"""Evidence is 283 bytes; a file a little larger is still read, so that the form check can say what is wrong with it."""
+"""Evidence is 283 or 343 bytes; a file a little larger is read, so that the form check can say what is wrong."""
 ID_DIGITS = 16
 """Of the SHA-256 that names a piece of evidence, shown in lists."""
 _ID = re.compile(r"[0-9a-f]{8,64}")
@@ -37,7 +37,8 @@ _ID = re.compile(r"[0-9a-f]{8,64}")
 def misbehaviour_group() -> None:
     """List, get and verify proof that a validator contradicted itself.
 
-    A node keeps two signed votes of one validator that no honest validator casts together. Anybody can check them.
+    A node keeps two signed votes of one validator that no honest validator casts together, and two signatures for
+    public chains that no honest validator makes together. Anybody can check them.
 
     \b
     Example:
@@ -64,10 +65,10 @@ def list_command(*, node: str, deadline_s: float, as_json: bool) -> int:
         return Exit.OK
     if found:
         rows = [
-            (evidence.digest.hex()[:ID_DIGITS], member, evidence.view, evidence.sentence())
+            (evidence.digest.hex()[:ID_DIGITS], member, evidence.epoch, evidence.sentence())
             for evidence, member in found
         ]
-        print_table(("id", "validator", "view", "what"), rows)
+        print_table(("id", "validator", "epoch", "what"), rows)
     say(f"{len(found)} on record at this node")
     return Exit.OK
 
@@ -114,7 +115,7 @@ def verify_command(*, path: Path, genesis_path: Path | None, epochs_path: Path |
     """Check the evidence in FILE, offline: every check with its reason, and whose validator it was.
 
     It trusts only the genesis you name, or have put down before. What it proves is that somebody with the validator's
-    key signed both votes: its operator, or whoever else has the key.
+    key signed both: its operator, or whoever else has the key.
 
     Exit code 0: misbehaviour is proven; 1: refused, this proves nothing; 2: incomplete, for want of a genesis,
     or of proof who the validators of that epoch were.
@@ -142,7 +143,7 @@ def verify_command(*, path: Path, genesis_path: Path | None, epochs_path: Path |
     return code
 
 
-def _fetch(node: str, deadline_s: float) -> list[tuple[MisbehaviourEvidence, str]]:
+def _fetch(node: str, deadline_s: float) -> list[tuple[Evidence, str]]:
     """(evidence, member by the node's word) of everything a node holds. Raises: CliError."""
     from cli.connect import connected
     from ledger.misbehaviour import MalformedMisbehaviour, parse_misbehaviour
@@ -155,17 +156,23 @@ def _fetch(node: str, deadline_s: float) -> list[tuple[MisbehaviourEvidence, str
         raise CliError(f"{node} answers with what is no evidence: {error}", Exit.DATA) from error
 
 
-def _as_json(evidence: MisbehaviourEvidence, member: str) -> dict[str, Any]:
-    return {
-        "id": evidence.digest.hex(),
-        "member": member,
-        "validator": evidence.voter,
-        "epoch": evidence.epoch,
-        "view": evidence.view,
-        "votes": [
-            {"kind": signed.vote.kind.name, "height": signed.vote.height, "block": signed.vote.block.hex()}
-            for signed in (evidence.first, evidence.second)
-        ],
+def _as_json(evidence: Evidence, member: str) -> dict[str, Any]:
+    from ledger.misbehaviour import MisbehaviourEvidence
+
+    head = {"id": evidence.digest.hex(), "member": member, "validator": evidence.voter, "epoch": evidence.epoch}
+    if isinstance(evidence, MisbehaviourEvidence):
+        return head | {
+            "view": evidence.view,
+            "votes": [
+                {"kind": signed.vote.kind.name, "height": signed.vote.height, "block": signed.vote.block.hex()}
+                for signed in (evidence.first, evidence.second)
+            ],
+        }
+    checkpoints = [signed.checkpoint for signed in (evidence.first, evidence.second)]
+    return head | {
+        "chain_checkpoints": [
+            {"size": each.size, "root": each.root.hex(), "successor": each.successor.hex()} for each in checkpoints
+        ]
     }
 
 

@@ -158,3 +158,9 @@ class MalformedTerms(StatementError):
     """The terms of a mint break a rule of their form, or could not be carried out on a chain."""
 
     code = "MALFORMED_TERMS"
+
+
+class MalformedMisbehaviour(StatementError):
+    """Not evidence of misbehaviour: the bytes break a rule of its form."""
+
+    code = "MALFORMED_MISBEHAVIOUR"

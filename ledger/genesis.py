@@ -22,10 +22,10 @@ from ledger.member import (
     MEMBERS_MAX,
     Member,
     MemberKeys,
+    ReadKeys,
     Role,
     check_members,
     key_id,
-    key_reader,
     parameter_values,
     read_member,
     read_object,
@@ -154,10 +154,9 @@ def parse_genesis(data: bytes) -> Genesis:
     listed = document["members"]
     if not isinstance(listed, list) or not VALIDATORS_MIN <= len(listed) <= MEMBERS_MAX:
         raise MalformedGenesis("members", listed, f"a list of {VALIDATORS_MIN} to {MEMBERS_MAX} members")
-    read_key = key_reader(MalformedGenesis, hexadecimal=True)
+    keys = ReadKeys(MalformedGenesis, hexadecimal=True)
     members = tuple(
-        read_member(entry, f"members[{i}]", read_key=read_key, refuse=MalformedGenesis)
-        for i, entry in enumerate(listed)
+        read_member(entry, f"members[{i}]", keys=keys, refuse=MalformedGenesis) for i, entry in enumerate(listed)
     )
     check_members(members, MalformedGenesis)
     parameters = read_parameters(document["parameters"], "parameters", MalformedGenesis)

@@ -17,12 +17,13 @@ from consensus.types import VALIDATORS_MAX, VALIDATORS_MIN, Digest, Epoch, Epoch
 from ledger.cbor import CborInput, CborValue, decode, encode
 from ledger.errors import MalformedCbor, MalformedGovernance
 from ledger.member import (
+    CHAIN,
     KEY_PURPOSES,
     MEMBERS_MAX,
     Member,
     MemberKeys,
+    ReadKeys,
     key_id,
-    key_reader,
     parameter_values,
     read_member,
     read_member_id,
@@ -36,7 +37,7 @@ _PROPOSAL: Final = "stretto/proposal/v1"
 _EPOCH_MAX: Final = 2**64 - 1
 VOTES_PER_EPOCH_MAX: Final = 256
 """Of one member: votes are kept, and counted, until their epoch ends."""
-SEAT_KEYS: Final = ("consensus", "log", "cosign", "peer")
+SEAT_KEYS: Final = ("consensus", "log", "cosign", "peer", "chain")
 """Keys that a validator's node needs to take part: who replaces one of them has its seat changed."""
 
 
@@ -90,9 +91,12 @@ class RotateKey:
     purpose: str
     """Name of a field of MemberKeys."""
     key: PublicKey
+    proof: bytes = b""
+    """Of possession, for the purpose `chain`; empty for every other."""
 
     def encode(self) -> bytes:
-        return _encode(self.epoch, {"member": self.member_id, "purpose": self.purpose, "key": bytes(self.key)})
+        proof: dict[str, CborInput] = {"proof": self.proof} if self.purpose == CHAIN else {}
+        return _encode(self.epoch, {"member": self.member_id, "purpose": self.purpose, "key": bytes(self.key), **proof})
 
     def describe(self) -> str:
         return f"replace the {self.purpose} key of {self.member_id} by {self.key.hex()}"
@@ -127,12 +131,15 @@ def _encode(epoch: Epoch, rest: Mapping[str, CborInput]) -> bytes:
     return encode({"epoch": int(epoch), **rest})
 
 
-def _read(data: bytes, names: tuple[str, ...]) -> tuple[Epoch, dict[str, object]]:
+def _decode(data: bytes) -> CborValue:
     try:
-        value: CborValue = decode(data)
+        return decode(data)
     except MalformedCbor as error:
         expected = f"deterministic CBOR, at {error.field}: {error.expected}"
         raise MalformedGovernance("change", error.value, expected) from None
+
+
+def _read(value: CborValue, names: tuple[str, ...]) -> tuple[Epoch, dict[str, object]]:
     found = read_object(value, "change", ("epoch", *names), MalformedGovernance)
     epoch = found["epoch"]
     if type(epoch) is not int or not 0 <= epoch <= _EPOCH_MAX:
@@ -140,13 +147,13 @@ def _read(data: bytes, names: tuple[str, ...]) -> tuple[Epoch, dict[str, object]
     return Epoch(epoch), found
 
 
-_read_key: Final = key_reader(MalformedGovernance, hexadecimal=False)
+_KEYS: Final = ReadKeys(MalformedGovernance, hexadecimal=False)
 
 
 def parse_admit(data: bytes) -> Admit:
     """Inverse of `Admit.encode`. Raises: MalformedGovernance."""
-    epoch, found = _read(data, ("member",))
-    member = read_member(found["member"], "change.member", read_key=_read_key, refuse=MalformedGovernance)
+    epoch, found = _read(_decode(data), ("member",))
+    member = read_member(found["member"], "change.member", keys=_KEYS, refuse=MalformedGovernance)
     keys = [getattr(member.keys, purpose) for purpose in KEY_PURPOSES]
     if len(set(keys)) != len(keys):
         raise MalformedGovernance("change.member.keys", member.id, "a key of its own for each purpose")
@@ -155,7 +162,7 @@ def parse_admit(data: bytes) -> Admit:
 
 def parse_remove(data: bytes) -> Remove:
     """Inverse of `Remove.encode`. Raises: MalformedGovernance."""
-    epoch, found = _read(data, ("member", "from"))
+    epoch, found = _read(_decode(data), ("member", "from"))
     scope = found["from"]
     if not isinstance(scope, str) or scope not in set(Scope):
         raise MalformedGovernance("change.from", scope, " | ".join(Scope))
@@ -165,21 +172,25 @@ def parse_remove(data: bytes) -> Remove:
 
 def parse_rotate_key(data: bytes) -> RotateKey:
     """Inverse of `RotateKey.encode`. Raises: MalformedGovernance."""
-    epoch, found = _read(data, ("member", "purpose", "key"))
+    value = _decode(data)
+    is_chain = isinstance(value, dict) and value.get("purpose") == CHAIN
+    epoch, found = _read(value, ("member", "purpose", "key", *(("proof",) if is_chain else ())))
     purpose = found["purpose"]
     if not isinstance(purpose, str) or purpose not in KEY_PURPOSES:
         raise MalformedGovernance("change.purpose", purpose, " | ".join(KEY_PURPOSES))
-    return RotateKey(
-        epoch=epoch,
-        member_id=read_member_id(found["member"], "change.member", MalformedGovernance),
-        purpose=purpose,
-        key=_read_key(found["key"], "change.key"),
-    )
+    member_id = read_member_id(found["member"], "change.member", MalformedGovernance)
+    if not is_chain:
+        return RotateKey(
+            epoch=epoch, member_id=member_id, purpose=purpose, key=_KEYS.key(found["key"], "change.key")
+        )  # fmt: skip
+    key = _KEYS.chain_key(found["key"], "change.key")
+    proof = _KEYS.chain_proof(found["proof"], "change.proof", key=key, member_id=member_id)
+    return RotateKey(epoch=epoch, member_id=member_id, purpose=purpose, key=key, proof=proof)
 
 
 def parse_set_policy(data: bytes) -> SetPolicy:
     """Inverse of `SetPolicy.encode`. Raises: MalformedGovernance."""
-    epoch, found = _read(data, ("parameters",))
+    epoch, found = _read(_decode(data), ("parameters",))
     parameters = read_parameters(found["parameters"], "change.parameters", MalformedGovernance)
     return SetPolicy(epoch=epoch, parameters=parameters)
 
@@ -271,7 +282,8 @@ def _rotate(roster: Roster, change: RotateKey) -> tuple[Member, ...]:
     if change.purpose == "statement" and roster.member_by_statement_key_id(key_id(change.key)) is not None:
         raise NotApplicable(Reason.KEY_USED)
     keys = {purpose: getattr(member.keys, purpose) for purpose in KEY_PURPOSES} | {change.purpose: change.key}
-    renewed = replace(member, keys=MemberKeys(**keys))
+    proof = change.proof if change.purpose == CHAIN else member.keys.chain_proof
+    renewed = replace(member, keys=MemberKeys(**keys, chain_proof=proof))
     return tuple(renewed if other is member else other for other in roster.members)
 
 

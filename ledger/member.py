@@ -1,4 +1,4 @@
-"""A member: an institution of the consortium, its role, its six keys; and what must hold of several together.
+"""A member: an institution of the consortium, its role, its seven keys; and what must hold of several together.
 
 Members stand in a genesis (JSON, keys in hexadecimal), in rosters and in statements that admit them (CBOR, keys as
 bytes). The rules are the same and stand here; who reads says which error it raises.
@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from consensus.types import VALIDATORS_MAX, VALIDATORS_MIN, EpochParameters, PublicKey
+from ledger import secp256k1
+from ledger.chain_key import CHAIN_KEY_BYTES, CHAIN_PROOF_BYTES, is_possession
 from ledger.ed25519 import is_strict_key
 from ledger.errors import StatementError
 from ledger.text import text_fault
@@ -37,8 +39,46 @@ PARAMETER_BOUNDS: Final = {
 
 Refuse: TypeAlias = Callable[[str, object, str], StatementError]
 """(field, value, expected) -> the error to raise."""
-ReadKey: TypeAlias = Callable[[object, str], PublicKey]
-"""(value, path) -> a strict key; raises what its reader raises."""
+
+
+class ReadKeys:
+    """Reads keys and proofs in one of their two forms: lower-case hexadecimal in JSON, bytes in CBOR."""
+
+    def __init__(self, refuse: Refuse, *, hexadecimal: bool) -> None:
+        """refuse: makes the error that every method raises."""
+        self._refuse = refuse
+        self._hexadecimal = hexadecimal
+
+    def key(self, value: object, path: str) -> PublicKey:
+        """An Ed25519 public key, strict."""
+        key = self._bytes(value, path, KEY_BYTES, "an Ed25519 public key")
+        if not is_strict_key(key):
+            raise self._refuse(path, value, "a point of Ed25519's prime-order group in canonical encoding")
+        return PublicKey(key)
+
+    def chain_key(self, value: object, path: str) -> PublicKey:
+        """A secp256k1 public key, strict. Says nothing about who has it: see `chain_proof`."""
+        key = self._bytes(value, path, CHAIN_KEY_BYTES, "a compressed secp256k1 public key")
+        if not secp256k1.is_strict_key(key):
+            raise self._refuse(path, value, "a point of secp256k1 in compressed encoding: 02 or 03, then x")
+        return PublicKey(key)
+
+    def chain_proof(self, value: object, path: str, *, key: bytes, member_id: str) -> bytes:
+        """That this member has this chain key."""
+        proof = self._bytes(value, path, CHAIN_PROOF_BYTES, "a proof of possession of the chain key")
+        if not is_possession(key, member_id, proof):
+            made = f"made with that key for {member_id!r} ('stretto key show --prove {member_id}')"
+            raise self._refuse(path, value, f"a proof of possession {made}")
+        return proof
+
+    def _bytes(self, value: object, path: str, count: int, what: str) -> bytes:
+        if self._hexadecimal:
+            if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{2 * count}}}", value):
+                raise self._refuse(path, value, f"{what} as {2 * count} lower-case hexadecimal digits")
+            return bytes.fromhex(value)
+        if not isinstance(value, bytes) or len(value) != count:
+            raise self._refuse(path, value, f"{what} of {count} bytes")
+        return value
 
 
 class Role(StrEnum):
@@ -52,9 +92,9 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberKeys:
-    """A member's Ed25519 keys, one purpose each: no key of a roster occurs twice in it.
+    """A member's keys, one purpose each: no key of a roster occurs twice in it. All are Ed25519 but `chain`.
 
-    Members without a node have all six too: they may become validators without a new ceremony.
+    Members without a node have all seven too: they may become validators without a new ceremony.
     """
 
     consensus: PublicKey
@@ -69,10 +109,17 @@ class MemberKeys:
     """Identity in the peer-to-peer network (libp2p)."""
     statement: PublicKey
     """Signs statements."""
+    chain: PublicKey
+    """Signs checkpoints for public chains: secp256k1, 33 bytes (`ledger.chain_key`)."""
+    chain_proof: bytes
+    """64 bytes: that the member has that key. Whatever reads a key reads and checks this with it."""
 
 
-KEY_PURPOSES: Final = tuple(field.name for field in fields(MemberKeys))
+CHAIN: Final = "chain"
+CHAIN_PROOF: Final = "chain_proof"
+KEY_PURPOSES: Final = tuple(field.name for field in fields(MemberKeys) if field.name != CHAIN_PROOF)
 """Names of the keys, in the order in which files list them."""
+ED25519_PURPOSES: Final = tuple(purpose for purpose in KEY_PURPOSES if purpose != CHAIN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +175,7 @@ def read_member_id(value: object, path: str, refuse: Refuse) -> str:
     return value
 
 
-def read_member(value: object, path: str, *, read_key: ReadKey, refuse: Refuse) -> Member:
+def read_member(value: object, path: str, *, keys: ReadKeys, refuse: Refuse) -> Member:
     """A member of its fields id, name, role, validator and keys."""
     found = read_object(value, path, ("id", "name", "role", "validator", "keys"), refuse)
     role, validator = found["role"], found["validator"]
@@ -137,33 +184,27 @@ def read_member(value: object, path: str, *, read_key: ReadKey, refuse: Refuse) 
         raise refuse(f"{path}.role", role, " | ".join(Role))
     if not isinstance(validator, bool):
         raise refuse(f"{path}.validator", validator, "true or false")
-    keys = read_object(found["keys"], f"{path}.keys", KEY_PURPOSES, refuse)
     return Member(
         id=member_id,
         name=read_text(found["name"], f"{path}.name", _NAME_CHARACTERS_MAX, refuse),
         role=Role(role),
         validator=validator,
-        keys=MemberKeys(**{name: read_key(keys[name], f"{path}.keys.{name}") for name in KEY_PURPOSES}),
+        keys=_read_keys(found["keys"], f"{path}.keys", member_id, keys, refuse),
     )
 
 
-def key_reader(refuse: Refuse, *, hexadecimal: bool) -> ReadKey:
-    """Reads a public key: 64 lower-case hexadecimal digits, or 32 bytes."""
-
-    def read(value: object, path: str) -> PublicKey:
-        if hexadecimal:
-            if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
-                raise refuse(path, value, "an Ed25519 public key as 64 lower-case hexadecimal digits")
-            key = bytes.fromhex(value)
-        else:
-            if not isinstance(value, bytes) or len(value) != KEY_BYTES:
-                raise refuse(path, value, f"an Ed25519 public key of {KEY_BYTES} bytes")
-            key = value
-        if not is_strict_key(key):
-            raise refuse(path, value, "a point of Ed25519's prime-order group in canonical encoding")
-        return PublicKey(key)
-
-    return read
+def _read_keys(value: object, path: str, member_id: str, keys: ReadKeys, refuse: Refuse) -> MemberKeys:
+    if isinstance(value, dict) and CHAIN not in value and all(purpose in value for purpose in ED25519_PURPOSES):
+        # What an operator sees who starts this program on a consortium of an earlier state of it.
+        made = (
+            "this was made before members had chain keys: found the consortium anew, or keep the program it came from"
+        )
+        raise refuse(f"{path}.{CHAIN}", "", f"a secp256k1 public key with its chain_proof; {made}")
+    found = read_object(value, path, (*KEY_PURPOSES, CHAIN_PROOF), refuse)
+    read = {name: keys.key(found[name], f"{path}.{name}") for name in ED25519_PURPOSES}
+    chain = keys.chain_key(found[CHAIN], f"{path}.{CHAIN}")
+    proof = keys.chain_proof(found[CHAIN_PROOF], f"{path}.{CHAIN_PROOF}", key=chain, member_id=member_id)
+    return MemberKeys(**read, chain=chain, chain_proof=proof)
 
 
 def read_parameters(value: object, path: str, refuse: Refuse) -> EpochParameters:

@@ -10,7 +10,7 @@ import json
 from typing import Final
 
 from ledger.errors import MalformedMember
-from ledger.member import KEY_PURPOSES, Member, key_reader, read_member, read_object
+from ledger.member import CHAIN_PROOF, KEY_PURPOSES, Member, ReadKeys, read_member, read_object
 from ledger.strict_json import load_json
 
 FORMAT: Final = "stretto/member/v1"
@@ -24,7 +24,7 @@ def encode_member_record(member: Member) -> bytes:
         "id": member.id,
         "name": member.name,
         "role": str(member.role),
-        "keys": {purpose: getattr(member.keys, purpose).hex() for purpose in KEY_PURPOSES},
+        "keys": {purpose: getattr(member.keys, purpose).hex() for purpose in (*KEY_PURPOSES, CHAIN_PROOF)},
     }
     data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
     parse_member_record(data, validator=member.validator)
@@ -37,8 +37,8 @@ def parse_member_record(data: bytes, *, validator: bool) -> Member:
     found = read_object(loaded, "member", ("format", "id", "name", "role", "keys"), MalformedMember)
     if found.pop("format") != FORMAT:
         raise MalformedMember("member.format", "another", FORMAT)
-    read_key = key_reader(MalformedMember, hexadecimal=True)
-    member = read_member({**found, "validator": validator}, "member", read_key=read_key, refuse=MalformedMember)
+    reader = ReadKeys(MalformedMember, hexadecimal=True)
+    member = read_member({**found, "validator": validator}, "member", keys=reader, refuse=MalformedMember)
     keys: dict[bytes, str] = {}
     for purpose in KEY_PURPOSES:
         key = getattr(member.keys, purpose)

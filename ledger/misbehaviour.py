@@ -1,8 +1,8 @@
-"""Evidence of misbehaviour: two signed votes of one validator that no honest validator casts together (design D4).
+"""Evidence of misbehaviour: what one validator signed twice and no honest validator signs together (design D4).
 
-One fixed layout, so that one fact has one file. Anybody who holds the genesis (and, after epoch 0, the proofs of
-epochs) can check it, without a node and without
-believing whoever handed it over: both signatures are the validator's own, over words that exclude each other.
+Two votes, or two checkpoints for public chains (`ledger.chain_misbehaviour`). One fixed layout each, so that one fact
+has one file. Anybody who holds the genesis (and, after epoch 0, the proofs of epochs) can check it, without a node and
+without believing whoever handed it over: both signatures are the validator's own, over words that exclude each other.
 """
 
 from __future__ import annotations
@@ -12,13 +12,22 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeAlias
 
 from consensus.errors import MalformedMessage
 from consensus.types import Digest, Epoch, Height, Signature, SignedVote, ValidatorIndex, View, Vote, VoteKind
 from consensus.votes import contradict
+from ledger.chain_checkpoint import ChainCheckpoint
+from ledger.chain_misbehaviour import (
+    TAG as CHAIN_TAG,
+)
+from ledger.chain_misbehaviour import (
+    ChainMisbehaviour,
+    SignedChainCheckpoint,
+    parse_chain_misbehaviour,
+)
 from ledger.ed25519 import verify_strict
-from ledger.errors import StatementError
+from ledger.errors import MalformedMisbehaviour
 from ledger.evidence_report import Check, Outcome, Verdict
 from ledger.genesis import Genesis, Member
 from ledger.roster import Roster
@@ -36,14 +45,13 @@ VALIDATOR: Final = "validator"
 FIRST_VOTE: Final = "first vote"
 SECOND_VOTE: Final = "second vote"
 CONTRADICTION: Final = "contradiction"
-CHECKS: Final = (FORM, CONTRADICTION, CONSORTIUM, EPOCH, VALIDATOR, FIRST_VOTE, SECOND_VOTE)
+FIRST_SIGNATURE: Final = "first signature"
+SECOND_SIGNATURE: Final = "second signature"
+_COMMON_CHECKS: Final = (FORM, CONTRADICTION, CONSORTIUM, EPOCH, VALIDATOR)
+CHECKS: Final = (*_COMMON_CHECKS, FIRST_VOTE, SECOND_VOTE)
 """Names of the checks of every report, in their order."""
-
-
-class MalformedMisbehaviour(StatementError):
-    """Not evidence of misbehaviour: the bytes break a rule of its form."""
-
-    code = "MALFORMED_MISBEHAVIOUR"
+CHAIN_CHECKS: Final = (*_COMMON_CHECKS, FIRST_SIGNATURE, SECOND_SIGNATURE)
+"""As CHECKS, of signatures for public chains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +108,21 @@ class MisbehaviourEvidence:
         return f"in view {self.view} of epoch {self.epoch}: {said}"
 
 
+Evidence: TypeAlias = MisbehaviourEvidence | ChainMisbehaviour
+
+
 def describe_vote(vote: Vote) -> str:
     """A vote's content in words: such as "finalize block 9f86d081… at height 41"."""
     kind = vote.kind.name.lower()
     return kind if vote.kind is VoteKind.NULLIFY else f"{kind} block {vote.block.hex()[:16]}… at height {vote.height}"
 
 
-def parse_misbehaviour(data: bytes) -> MisbehaviourEvidence:
+def parse_misbehaviour(data: bytes) -> Evidence:
+    """Evidence of either kind. Raises: MalformedMisbehaviour."""
+    return parse_chain_misbehaviour(data) if data.startswith(CHAIN_TAG) else _parse_votes(data)
+
+
+def _parse_votes(data: bytes) -> MisbehaviourEvidence:
     """Inverse of `MisbehaviourEvidence.encode`. Raises: MalformedMisbehaviour."""
     if len(data) != MISBEHAVIOUR_BYTES:
         raise MalformedMisbehaviour("length", f"{len(data)} bytes", f"{MISBEHAVIOUR_BYTES} bytes")
@@ -148,16 +164,16 @@ class MisbehaviourReport:
     """Result of `verify_misbehaviour`."""
 
     checks: tuple[Check, ...]
-    """One for each name of CHECKS, in that order."""
+    """One for each name of CHECKS, or of CHAIN_CHECKS, in that order."""
     verdict: Verdict
     """VERIFIED: misbehaviour is proven. REFUSED: this proves nothing. INCOMPLETE: no genesis, or no roster."""
-    evidence: MisbehaviourEvidence | None
+    evidence: Evidence | None
     """None where the file could not be read."""
     member: Member | None
     """The institution whose validator it is, by the roster of the epoch; None unless misbehaviour is proven."""
 
     def check(self, name: str) -> Check:
-        return self.checks[CHECKS.index(name)]
+        return next(check for check in self.checks if check.name == name)
 
 
 class _Refused(Exception):
@@ -172,14 +188,15 @@ def verify_misbehaviour(data: bytes, genesis: Genesis | None, *, known: Sequence
     """Whether the bytes prove that a validator of the consortium contradicted itself. Never raises for bad data.
 
     data: from anywhere. genesis: the one the verifier trusts; None where there is none: INCOMPLETE at best. known:
-    rosters of epochs 0 and up that the verifier trusts (`ledger.epochs.verify_epochs`); without them only votes of
-    epoch 0, whose validators the genesis names, convict anybody.
+    rosters of epochs 0 and up that the verifier trusts (`ledger.epochs.verify_epochs`); without them only what was
+    signed in epoch 0, whose validators the genesis names, convicts anybody.
     """
     try:
         evidence = parse_misbehaviour(data)
     except MalformedMisbehaviour as error:
         return _report([Check(FORM, Outcome.FAILED, f"This is not evidence of misbehaviour: {error}.")], None, None)
-    found = [Check(FORM, Outcome.PASSED, f"Two votes under one validator's name, {evidence.sentence()}.")]
+    names, things = _names(evidence), "votes" if isinstance(evidence, MisbehaviourEvidence) else "signatures"
+    found = [Check(FORM, Outcome.PASSED, f"Two {things} under one validator's name, {evidence.sentence()}.")]
     member: Member | None = None
     try:
         found.append(_passed(CONTRADICTION, _contradiction(evidence)))
@@ -190,13 +207,13 @@ def verify_misbehaviour(data: bytes, genesis: Genesis | None, *, known: Sequence
         found.append(_passed(EPOCH, _named(roster)))
         accused = _validator(evidence, roster)
         found.append(_passed(VALIDATOR, f"Validator {evidence.voter} is {accused.name} ({accused.id})."))
-        for name, signed in ((FIRST_VOTE, evidence.first), (SECOND_VOTE, evidence.second)):
+        for name, signed in zip(names[-2:], (evidence.first, evidence.second), strict=True):
             found.append(_passed(name, _signature(signed, accused, genesis)))
         member = accused
     except _Refused as error:
-        found.append(Check(CHECKS[len(found)], Outcome.FAILED, str(error)))
+        found.append(Check(names[len(found)], Outcome.FAILED, str(error)))
     except _Unknown as error:
-        found.append(Check(CHECKS[len(found)], Outcome.NOT_CHECKED, str(error)))
+        found.append(Check(names[len(found)], Outcome.NOT_CHECKED, str(error)))
     return _report(found, evidence, member)
 
 
@@ -204,7 +221,13 @@ def _passed(name: str, reason: str) -> Check:
     return Check(name, Outcome.PASSED, reason)
 
 
-def _contradiction(evidence: MisbehaviourEvidence) -> str:
+def _names(evidence: Evidence | None) -> tuple[str, ...]:
+    return CHAIN_CHECKS if isinstance(evidence, ChainMisbehaviour) else CHECKS
+
+
+def _contradiction(evidence: Evidence) -> str:
+    if isinstance(evidence, ChainMisbehaviour):
+        return _chain_contradiction(evidence.first.checkpoint, evidence.second.checkpoint)
     first, second = evidence.first.vote, evidence.second.vote
     if first == second:
         raise _Refused("The two votes say the same: a vote may be repeated.")
@@ -216,20 +239,30 @@ def _contradiction(evidence: MisbehaviourEvidence) -> str:
     return "No honest validator votes both to nullify a view and to finalize a block in it."
 
 
-def _consortium(evidence: MisbehaviourEvidence, genesis: Genesis) -> str:
+def _chain_contradiction(first: ChainCheckpoint, second: ChainCheckpoint) -> str:
+    if first == second:
+        raise _Refused("The two signatures say the same: a signature may be repeated.")
+    if not first.contradicts(second):
+        raise _Refused("An honest validator may sign both checkpoints: these signatures prove nothing.")
+    if first.size == second.size and first.root != second.root:
+        return "No honest validator signs two roots of one size."
+    return "No honest validator signs two ends of one epoch."
+
+
+def _consortium(evidence: Evidence, genesis: Genesis) -> str:
     if evidence.consortium != genesis.digest:
         raise _Refused(
-            f"The votes are of the consortium with genesis {evidence.consortium.hex()}; trusted is "
+            f"The evidence is of the consortium with genesis {evidence.consortium.hex()}; trusted is "
             f"{genesis.digest.hex()}."
         )
-    return f"The votes are of {genesis.origin}, whose genesis is {genesis.digest.hex()}."
+    return f"The evidence is of {genesis.origin}, whose genesis is {genesis.digest.hex()}."
 
 
-def _roster(evidence: MisbehaviourEvidence, rosters: Sequence[Roster]) -> Roster:
+def _roster(evidence: Evidence, rosters: Sequence[Roster]) -> Roster:
     if evidence.epoch >= len(rosters):
         up_to = f"up to epoch {len(rosters) - 1}" if len(rosters) > 1 else "of epoch 0 alone, from the genesis"
         raise _Unknown(
-            f"The votes are of epoch {evidence.epoch}; known are the validators {up_to}. Give the proofs of the later"
+            f"It is of epoch {evidence.epoch}; known are the validators {up_to}. Give the proofs of the later"
             " epochs, from somebody you trust."
         )
     return rosters[evidence.epoch]
@@ -240,7 +273,7 @@ def _named(roster: Roster) -> str:
     return f"{source} names the validators of epoch {roster.epoch}."
 
 
-def _validator(evidence: MisbehaviourEvidence, roster: Roster) -> Member:
+def _validator(evidence: Evidence, roster: Roster) -> Member:
     validators = roster.validator_members()
     if evidence.voter >= len(validators):
         source = f"the roster of epoch {roster.epoch}" if roster.epoch else "the genesis"
@@ -248,20 +281,25 @@ def _validator(evidence: MisbehaviourEvidence, roster: Roster) -> Member:
     return validators[evidence.voter]
 
 
-def _signature(signed: SignedVote, member: Member, genesis: Genesis) -> str:
+def _signature(signed: SignedVote | SignedChainCheckpoint, member: Member, genesis: Genesis) -> str:
+    if isinstance(signed, SignedChainCheckpoint):
+        said = signed.checkpoint.sentence()
+        if not signed.checkpoint.is_signed_by(member.keys.chain, genesis.digest, signed.signature):
+            raise _Refused(f"It is not signed with the chain key of {member.id}: {said}.")
+        return f"Signed with the chain key of {member.id}: {said}."
     # The trusted genesis's digest goes into what must have been signed, whatever the file says.
     if not verify_strict(member.keys.consensus, signed.vote.signing_bytes(genesis.digest), signed.signature):
         raise _Refused(f"It is not signed with the consensus key of {member.id}: {describe_vote(signed.vote)}.")
     return f"Signed with the consensus key of {member.id}: {describe_vote(signed.vote)}."
 
 
-def _report(found: list[Check], evidence: MisbehaviourEvidence | None, member: Member | None) -> MisbehaviourReport:
+def _report(found: list[Check], evidence: Evidence | None, member: Member | None) -> MisbehaviourReport:
     failed = next((check.name for check in found if check.outcome is Outcome.FAILED), None)
     open_ = next((check.name for check in found if check.outcome is Outcome.NOT_CHECKED), None)
     why = "Not checked for want of a trusted genesis."
     if failed or open_:
         why = f"It builds on what {'failed' if failed else 'could not be checked'} before: {failed or open_}."
-    found += [Check(name, Outcome.NOT_CHECKED, why) for name in CHECKS[len(found) :]]
+    found += [Check(name, Outcome.NOT_CHECKED, why) for name in _names(evidence)[len(found) :]]
     proven = Verdict.VERIFIED if member is not None else Verdict.INCOMPLETE
     verdict = Verdict.REFUSED if failed else proven
     return MisbehaviourReport(checks=tuple(found), verdict=verdict, evidence=evidence, member=member)

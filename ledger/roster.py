@@ -7,18 +7,22 @@ before, and a quorum of that epoch's validators made it final (`ledger.epochs`).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Final
 
 from consensus.types import Committee, Digest, Epoch, EpochParameters, PublicKey
+from ledger import secp256k1
 from ledger.cbor import CborInput, decode, encode
 from ledger.errors import MalformedCbor, MalformedRoster
 from ledger.member import (
+    CHAIN_PROOF,
     KEY_PURPOSES,
     Member,
+    ReadKeys,
     check_members,
-    key_reader,
     parameter_values,
     read_member,
     read_object,
@@ -127,6 +131,11 @@ class Roster:
         """Validator's member id -> its 0x04 cosignature key; the key's name in notes is `cosign_name(member id)`."""
         return {member.id: member.keys.cosign for member in self._validators}
 
+    @cached_property
+    def chain_validators(self) -> Mapping[bytes, Member]:
+        """Address on public chains -> validator, ascending by address (`ledger.chain_checkpoint`)."""
+        return MappingProxyType(dict(sorted((secp256k1.address(each.keys.chain), each) for each in self._validators)))
+
     def cosign_name(self, member_id: str) -> str:
         return f"{self.origin}/{member_id}"
 
@@ -138,7 +147,7 @@ def member_value(member: Member) -> dict[str, CborInput]:
         "name": member.name,
         "role": member.role.value,
         "validator": member.validator,
-        "keys": {name: bytes(getattr(member.keys, name)) for name in KEY_PURPOSES},
+        "keys": {name: bytes(getattr(member.keys, name)) for name in (*KEY_PURPOSES, CHAIN_PROOF)},
     }
 
 
@@ -163,9 +172,9 @@ def parse_roster(data: bytes) -> Roster:
         raise MalformedRoster("roster.epoch", epoch, "a whole number from 0 to 2^64 - 1")
     if not isinstance(listed, list):
         raise MalformedRoster("roster.members", listed, "a list of members")
-    read_key = key_reader(MalformedRoster, hexadecimal=False)
+    keys = ReadKeys(MalformedRoster, hexadecimal=False)
     members = tuple(
-        read_member(entry, f"members[{i}]", read_key=read_key, refuse=MalformedRoster) for i, entry in enumerate(listed)
+        read_member(entry, f"members[{i}]", keys=keys, refuse=MalformedRoster) for i, entry in enumerate(listed)
     )
     check_members(members, MalformedRoster)
     return Roster(

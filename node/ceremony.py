@@ -13,7 +13,9 @@ from pathlib import Path
 from consensus.errors import LocalError
 from consensus.types import EpochParameters
 from ledger.genesis import Genesis, Member, MemberKeys, Role, encode_genesis, parse_genesis
-from node.keys import KEY_NAMES, generate_private_key, public_bytes
+from ledger.member import CHAIN, ED25519_PURPOSES
+from node.chain_key import generate_chain_key, load_chain_key
+from node.keys import KEY_NAMES, generate_private_key, load_private_key, public_bytes
 from node.store.voting import VotingStore
 
 CONFIG = """\
@@ -93,8 +95,25 @@ def found(
 def _member(directory: Path, founder: Founder) -> Member:
     keys = directory / "keys"
     keys.mkdir(parents=True, mode=0o700)
-    public = {name: public_bytes(generate_private_key(keys / f"{name}.pem")) for name in KEY_NAMES}
-    return Member(id=founder.id, name=founder.name, role=founder.role, validator=True, keys=MemberKeys(**public))
+    make_keys(keys)
+    return Member(
+        id=founder.id, name=founder.name, role=founder.role, validator=True, keys=read_public_keys(keys, founder.id)
+    )
+
+
+def make_keys(folder: Path) -> None:
+    """Makes the keys that a member's folder lacks. Raises: KeyFileError."""
+    for name in KEY_NAMES:
+        path = folder / f"{name}.pem"
+        if not path.exists():
+            generate_chain_key(path) if name == CHAIN else generate_private_key(path)
+
+
+def read_public_keys(folder: Path, member_id: str) -> MemberKeys:
+    """Public halves of the keys in a folder, and the proof that the member has its chain key. Raises: KeyFileError."""
+    chain = load_chain_key(folder / f"{CHAIN}.pem")
+    public = {name: public_bytes(load_private_key(folder / f"{name}.pem")) for name in ED25519_PURPOSES}
+    return MemberKeys(**public, chain=chain.public, chain_proof=chain.prove(member_id))
 
 
 def _config(founder: Founder, founders: Sequence[Founder]) -> str:

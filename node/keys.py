@@ -7,7 +7,9 @@ import stat
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -18,9 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from consensus.errors import LocalError
 from consensus.types import PublicKey
+from ledger.member import KEY_PURPOSES
 
-KEY_NAMES = ("consensus", "log", "cosign", "export", "peer", "statement")
-"""The keys of a node directory, each in keys/NAME.pem and each for one purpose."""
+KEY_NAMES = KEY_PURPOSES
+"""The keys of a node directory, each in keys/NAME.pem and each for one purpose; `chain` is in node/chain_key.py."""
 
 KEY_FILE_BYTES_MAX = 16 * 1024
 
@@ -45,7 +48,7 @@ def seed_bytes(key: Ed25519PrivateKey) -> bytes:
     return key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
 
 
-def write_private_key(path: Path, key: Ed25519PrivateKey) -> None:
+def write_key(path: Path, key: Ed25519PrivateKey | EllipticCurvePrivateKey) -> None:
     """Writes `key` to a new file that only its owner can read.
 
     Raises: KeyFileError if the file exists: a key is never overwritten, since what it signed must stay explainable.
@@ -71,12 +74,23 @@ def write_private_key(path: Path, key: Ed25519PrivateKey) -> None:
 def generate_private_key(path: Path) -> Ed25519PrivateKey:
     """Makes a new Ed25519 key and writes it to `path`. Raises: KeyFileError."""
     key = Ed25519PrivateKey.generate()
-    write_private_key(path, key)
+    write_key(path, key)
     return key
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
     """Reads an Ed25519 private key (PKCS#8 PEM, unencrypted). Raises: KeyFileError, naming the file and the mend."""
+    key = load_key(path, "an Ed25519 key")
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyFileError(path, f"holds a {type(key).__name__}", "an Ed25519 key")
+    return key
+
+
+def load_key(path: Path, what: str) -> PrivateKeyTypes:
+    """The private key in a file that only its owner can read. what: for the error, such as "an Ed25519 key".
+
+    Raises: KeyFileError.
+    """
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -86,12 +100,9 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
     if mode & 0o077:
         raise KeyFileError(path, f"has mode {mode:04o}", f"others must not read it; run: chmod 600 {path}")
     if len(pem) > KEY_FILE_BYTES_MAX:
-        raise KeyFileError(path, f"is over {KEY_FILE_BYTES_MAX} bytes", "an Ed25519 key in PKCS#8 PEM form")
+        raise KeyFileError(path, f"is over {KEY_FILE_BYTES_MAX} bytes", f"{what} in PKCS#8 PEM form")
     try:
-        key = load_pem_private_key(pem, password=None)
+        return load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # The parser's own message could quote key material.
-        raise KeyFileError(path, "is not a private key", "an Ed25519 key in unencrypted PKCS#8 PEM form") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise KeyFileError(path, f"holds a {type(key).__name__}", "an Ed25519 key")
-    return key
+        raise KeyFileError(path, "is not a private key", f"{what} in unencrypted PKCS#8 PEM form") from None

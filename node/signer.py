@@ -7,16 +7,20 @@ import logging
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consensus.types import Digest, Height, PublicKey, Signature, SignedVote, ValidatorIndex, Vote
+from ledger.chain_checkpoint import ChainCheckpoint
 from ledger.checkpoint import Checkpoint, cosignature, log_signature
+from ledger.member import CHAIN
 from ledger.payload import Payload, UnsignedPayload
 from ledger.roster import Roster
+from node.chain_key import ChainKey, load_chain_key
 from node.config import NodeConfig
 from node.keys import KeyFileError, load_private_key, public_bytes
-from node.wire import Cosignature, Hello
+from node.wire import ChainSignature, Cosignature, Hello
 
 log = logging.getLogger(__name__)
 
 VALIDATOR_KEYS = ("consensus", "log", "cosign")
+"""Ed25519 keys of a seat. It needs the chain key too, and the peer key, which the network has."""
 NEXT = "next"
 """keys/NAME.next.pem holds the key that takes over when a ROTATE_KEY takes effect."""
 
@@ -32,6 +36,7 @@ class KeyRing:
         self.member = config.member
         self._config = config
         self._keys = {name: load_keys(config, name) for name in VALIDATOR_KEYS}
+        self._chain_keys = load_chain_keys(config)
         self._signers: dict[Digest, Signer | None] = {}
         """By the roster's digest: one for each epoch."""
 
@@ -45,6 +50,13 @@ class KeyRing:
                 continue
             public = {public_bytes(key) for key in known}
             self._keys[name] = (*known, *(key for key in found if public_bytes(key) not in public))
+        try:
+            chain = load_chain_keys(self._config)
+        except KeyFileError as error:
+            log.error("%s; this node goes on with the keys it has read before", error)  # noqa: TRY400  one line
+        else:
+            known_chain = {key.public for key in self._chain_keys}
+            self._chain_keys = (*self._chain_keys, *(key for key in chain if key.public not in known_chain))
 
     def __repr__(self) -> str:
         return f"KeyRing({self.member})"
@@ -53,12 +65,17 @@ class KeyRing:
         """The private half of a public key; None where it is not here."""
         return next((key for key in self._keys[name] if public_bytes(key) == public_key), None)
 
+    def chain_key(self, public_key: bytes) -> ChainKey | None:
+        """As `key`, of the keys for public chains."""
+        return next((key for key in self._chain_keys if key.public == public_key), None)
+
     def missing(self, roster: Roster) -> tuple[str, ...]:
         """Purposes for which the roster names a key of this member's that is not here."""
         member = roster.member(self.member)
         if member is None:
             return ()
-        return tuple(name for name in VALIDATOR_KEYS if self.key(name, getattr(member.keys, name)) is None)
+        absent = [name for name in VALIDATOR_KEYS if self.key(name, getattr(member.keys, name)) is None]
+        return (*absent, *([CHAIN] if self.chain_key(member.keys.chain) is None else ()))
 
     def signer(self, roster: Roster) -> Signer | None:
         """Signs in that roster's epoch; None where this member has no seat in it, or not all of its keys are here."""
@@ -82,6 +99,9 @@ class Signer:
             key = keys.key(name, getattr(self.member.keys, name))
             assert key is not None, "a seat is taken with all of its keys"
             self._keys[name] = key
+        chain = keys.chain_key(self.member.keys.chain)
+        assert chain is not None, "a seat is taken with all of its keys"
+        self._chain = chain
 
     def __repr__(self) -> str:
         return f"Signer({self.member.id})"
@@ -118,6 +138,14 @@ class Signer:
             ),
         )
 
+    def chain_checkpoint(self, checkpoint: ChainCheckpoint) -> ChainSignature:
+        """Over a checkpoint of this epoch that the watermark covers, and of whose end the store knows the one successor
+        (node/chain_signing.py).
+        """
+        assert checkpoint.epoch == self.roster.epoch, "checkpoints are signed by the validators of their epoch"
+        signature = self._chain.sign(checkpoint, self.roster.consortium)
+        return ChainSignature(checkpoint=checkpoint, member=self.member.id, signature=signature)
+
     def hello(self, boot_generation: int, start: bytes, height: Height, version: str) -> Hello:
         unsigned = Hello(
             consortium=self.roster.consortium,
@@ -144,6 +172,15 @@ def load_keys(config: NodeConfig, name: str) -> tuple[Ed25519PrivateKey, ...]:
     if waiting and not config.key_path(name).exists():
         return waiting
     return (load_private_key(config.key_path(name)), *waiting)
+
+
+def load_chain_keys(config: NodeConfig) -> tuple[ChainKey, ...]:
+    """As `load_keys`, of the key for public chains. Raises: KeyFileError."""
+    successor = config.key_path(f"{CHAIN}.{NEXT}")
+    waiting = (load_chain_key(successor),) if successor.exists() else ()
+    if waiting and not config.key_path(CHAIN).exists():
+        return waiting
+    return (load_chain_key(config.key_path(CHAIN)), *waiting)
 
 
 def load_member_key(config: NodeConfig, name: str, roster: Roster) -> Ed25519PrivateKey:

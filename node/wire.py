@@ -38,7 +38,10 @@ from consensus.types import (
     Vote,
     VoteKind,
 )
+from ledger.chain_checkpoint import NO_SUCCESSOR, ChainCheckpoint
+from ledger.member import MEMBER_ID
 from ledger.note import NoteSignature, parse_signature_line
+from ledger.secp256k1 import SIGNATURE_BYTES as CHAIN_SIGNATURE_BYTES
 from protos import peer_pb2 as pb
 
 FETCH_DIGESTS_MAX = 32
@@ -70,6 +73,24 @@ class CosignatureRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChainSignature:
+    """A validator's signature over one checkpoint for public chains."""
+
+    checkpoint: ChainCheckpoint
+    member: str
+    """Member id, by the sender's word until the signature is checked."""
+    signature: bytes
+    """EIP-2098, 64 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainSignatureRequest:
+    """Asks for all signatures a peer holds over its checkpoint for public chains of `size` leaves."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
     """First message on a connection. boot_generation: signed count of this node's starts (design D4).
 
@@ -90,7 +111,9 @@ class Hello:
         return b"stretto/hello/v1" + self.consortium + self.boot_generation.to_bytes(8, "big") + self.start
 
 
-NodeMessage = Message | Cosignature | CosignatureRequest | Hello
+Signing = Cosignature | CosignatureRequest | ChainSignature | ChainSignatureRequest
+"""What is said of checkpoints: to validators and observers alike, in any epoch."""
+NodeMessage = Message | Signing | Hello
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +284,20 @@ def _to_wire(message: NodeMessage) -> pb.PeerMessage:  # noqa: PLR0911, PLR0912 
             )
         case CosignatureRequest():
             return pb.PeerMessage(cosignature_request=pb.PeerCosignatureRequest(size=message.size))
+        case ChainSignature():
+            checkpoint = message.checkpoint
+            return pb.PeerMessage(
+                chain_signature=pb.PeerChainSignature(
+                    epoch=checkpoint.epoch,
+                    size=checkpoint.size,
+                    root=checkpoint.root,
+                    successor=checkpoint.successor if checkpoint.ends_epoch else b"",
+                    member=message.member,
+                    signature=message.signature,
+                )
+            )
+        case ChainSignatureRequest():
+            return pb.PeerMessage(chain_signature_request=pb.PeerChainSignatureRequest(size=message.size))
         case Hello():
             return pb.PeerMessage(
                 hello=pb.PeerHello(
@@ -330,6 +367,27 @@ def _cosignature_from_wire(wire: pb.PeerCosignature) -> Cosignature:
     )
 
 
+def _chain_signature_from_wire(wire: pb.PeerChainSignature) -> ChainSignature:
+    if not MEMBER_ID.fullmatch(wire.member):
+        raise MalformedMessage("chain signature", "member", "a member's id")
+    if len(wire.signature) != CHAIN_SIGNATURE_BYTES:
+        raise MalformedMessage(
+            "chain signature", "signature", f"{CHAIN_SIGNATURE_BYTES} bytes, got {len(wire.signature)}"
+        )
+    if wire.successor == NO_SUCCESSOR:
+        raise MalformedMessage("chain signature", "successor", "32 bytes that are not all zero, or none")
+    return ChainSignature(
+        checkpoint=ChainCheckpoint(
+            epoch=Epoch(wire.epoch),
+            size=wire.size,
+            root=wire.root,
+            successor=Digest(wire.successor) if wire.successor else NO_SUCCESSOR,
+        ),
+        member=wire.member,
+        signature=wire.signature,
+    )
+
+
 def _hello_from_wire(wire: pb.PeerHello) -> Hello:
     if len(wire.version.encode()) > VERSION_BYTES_MAX:
         raise MalformedMessage("hello", "version", f"at most {VERSION_BYTES_MAX} bytes")
@@ -385,6 +443,10 @@ def _from_wire(wire: pb.PeerMessage) -> NodeMessage:  # noqa: PLR0911, PLR0912  
             return _cosignature_from_wire(wire.cosignature)
         case "cosignature_request":
             return CosignatureRequest(size=wire.cosignature_request.size)
+        case "chain_signature":
+            return _chain_signature_from_wire(wire.chain_signature)
+        case "chain_signature_request":
+            return ChainSignatureRequest(size=wire.chain_signature_request.size)
         case "hello":
             return _hello_from_wire(wire.hello)
         case _:

@@ -12,7 +12,7 @@ from consensus.types import Digest
 from ledger import identifiers
 from ledger.genesis import Genesis
 from ledger.merkle import consistency_proof, root_at
-from ledger.misbehaviour import MisbehaviourEvidence, parse_misbehaviour
+from ledger.misbehaviour import Evidence, parse_misbehaviour
 from node.disk import Disk
 from node.rosters import Rosters
 from node.rpc.calls import Call
@@ -189,8 +189,8 @@ class ReadService:
         )
 
 
-def _accused(evidence: MisbehaviourEvidence, rosters: Rosters) -> str:
-    """Member id of the validator, in the epoch of its votes."""
+def _accused(evidence: Evidence, rosters: Rosters) -> str:
+    """Member id of the validator, in the epoch of what it signed."""
     roster = rosters.of_epoch(evidence.epoch)
     assert roster is not None, "evidence is kept of epochs this node has been in"
     return roster.validator_members()[evidence.voter].id

@@ -24,7 +24,7 @@ from ledger.checkpoint import Checkpoint
 from ledger.epochs import EpochProof
 from ledger.genesis import Genesis
 from ledger.merkle import Frontier, root_at
-from ledger.misbehaviour import MisbehaviourEvidence
+from ledger.misbehaviour import Evidence
 from ledger.note import NoteSignature
 from ledger.payload import HEADER_BYTES, Payload, parse_payload_header
 from ledger.roster import Roster
@@ -342,7 +342,7 @@ class ChainStore:
 
     # ---- misbehaviour ------------------------------------------------------------------------------------------------
 
-    def put_misbehaviour(self, evidence: MisbehaviourEvidence) -> bool:
+    def put_misbehaviour(self, evidence: Evidence) -> bool:
         """Keeps evidence whose signatures the caller has verified; False, with nothing written, where it adds nothing.
 
         That is: its validator's misbehaviour in that view is on record, or its share of the table is full.

@@ -11,22 +11,25 @@ from typing import Final
 import lmdb
 
 from ledger.evidence_report import Verdict
-from ledger.misbehaviour import MisbehaviourEvidence, parse_misbehaviour, verify_misbehaviour
+from ledger.misbehaviour import Evidence, MisbehaviourEvidence, parse_misbehaviour, verify_misbehaviour
 from node.rosters import Rosters
 from node.store.environment import Database
 
 CASES_MAX: Final = 1_000
 """Pieces of evidence kept in all: about 350 KB. Each validator may fill its share only, so that none hides another."""
 _KEY: Final = struct.Struct(">QHQ")
-"""epoch, validator, view: what there is one piece of evidence for."""
+"""epoch, validator, view: what there is one piece of evidence for. Of signatures for public chains, CHAIN + size."""
+CHAIN: Final = 1 << 63
+"""Above every size and every view that is ever reached."""
 KEY_BYTES: Final = _KEY.size
 
 
-def case_key(evidence: MisbehaviourEvidence) -> bytes:
-    return _KEY.pack(evidence.epoch, evidence.voter, evidence.view)
+def case_key(evidence: Evidence) -> bytes:
+    of = evidence.view if isinstance(evidence, MisbehaviourEvidence) else CHAIN | evidence.size
+    return _KEY.pack(evidence.epoch, evidence.voter, of)
 
 
-def may_keep(txn: lmdb.Transaction, database: Database, evidence: MisbehaviourEvidence, validators: int) -> bool:
+def may_keep(txn: lmdb.Transaction, database: Database, evidence: Evidence, validators: int) -> bool:
     """Whether it is news, and its validator's share and the whole have room."""
     if txn.get(case_key(evidence), db=database) is not None or count(txn, database) >= CASES_MAX:
         return False
@@ -40,7 +43,7 @@ def may_keep(txn: lmdb.Transaction, database: Database, evidence: MisbehaviourEv
     return held < share
 
 
-def keep(txn: lmdb.Transaction, database: Database, evidence: MisbehaviourEvidence) -> None:
+def keep(txn: lmdb.Transaction, database: Database, evidence: Evidence) -> None:
     txn.put(case_key(evidence), evidence.encode(), overwrite=False, db=database)
 
 

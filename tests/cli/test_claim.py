@@ -17,7 +17,7 @@ from ledger.catalogue import CatalogueHeader, check_catalogue
 from ledger.claim import Claim, TrainingUse, parse_claim
 from ledger.claim_vocabulary import ContainsAI
 from ledger.statement import check_statement, parse_statement
-from node.keys import write_private_key
+from node.keys import write_key
 from tests.catalog.builders import tagged_flac
 from tests.cli.commands import Stretto
 from tests.ledger.builders import make_consortium, private_key
@@ -39,7 +39,7 @@ class Desk:
     @staticmethod
     def key_of(member: str, root: Path) -> Path:
         path = root / f"{member}.pem"
-        write_private_key(path, private_key(member, "statement"))
+        write_key(path, private_key(member, "statement"))
         return path
 
     def arguments(self, *paths: object, out: Path | None = None, key: Path | None = None) -> tuple[object, ...]:

@@ -17,7 +17,7 @@ from ledger.genesis import Role
 from ledger.governance import Admit, Remove, RotateKey, Scope, SetPolicy, amend, conclude, proposal_id
 from ledger.member_record import encode_member_record, parse_member_record
 from ledger.statement import Statement, check_statement, parse_statement
-from node.keys import write_private_key
+from node.keys import write_key
 from protos import stretto_pb2 as pb
 from tests.cli.commands import Stretto, modules_after
 from tests.cli.membership_node import MembershipNode
@@ -42,7 +42,7 @@ class Desk:
         self.record = folder / "radio.json"
         self.record.write_bytes(encode_member_record(RADIO))
         for member in (*(member for member, _ in FOUR), "indie", "stranger"):
-            write_private_key(folder / f"{member}.pem", private_key(member, "statement"))
+            write_key(folder / f"{member}.pem", private_key(member, "statement"))
 
     def vote(self, *words: object, voter: str = "court", epoch: int | None = 0) -> Any:
         """Casts a vote offline, unless `epoch` is None; gives the answer in JSON."""

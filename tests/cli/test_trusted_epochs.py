@@ -13,7 +13,7 @@ from ledger.epochs import encode_epochs
 from ledger.evidence import build_bundle
 from ledger.governance import RotateKey, amend, conclude
 from ledger.statement import check_statement, parse_statement
-from node.keys import write_private_key
+from node.keys import write_key
 from tests.catalog.audio_files import KINDS, encoded
 from tests.cli.commands import Stretto
 from tests.ledger.builders import private_key, public_key
@@ -75,7 +75,7 @@ def test_misbehaviour_in_a_later_epoch_is_proven_with_its_roster(
 def test_an_admitted_member_claims_in_its_epoch(stretto: Stretto, tmp_path: Path, genesis: Path, epochs: Path) -> None:
     music, out = tmp_path / "song.wav", tmp_path / "song.stretto"
     music.write_bytes(encoded(KINDS[0]))
-    write_private_key(tmp_path / "indie.pem", private_key("indie", "statement"))
+    write_key(tmp_path / "indie.pem", private_key("indie", "statement"))
     words = ("claim", music, "--key", tmp_path / "indie.pem", "--genesis", genesis, "--out", out)
     ended = stretto(*words)
     assert ended.code == Exit.FORBIDDEN

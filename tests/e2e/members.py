@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 from cli.client import NodeClient
 from consensus.types import Digest
-from ledger.genesis import Member, MemberKeys, Role
+from ledger.genesis import Member, Role
 from ledger.governance import Change
 from ledger.statement import sign_statement
-from node.ceremony import CONFIG
+from node.ceremony import CONFIG, make_keys, read_public_keys
 from node.config import NodeConfig, load_config
 from node.devnet import Devnet, DevnetNode
-from node.keys import KEY_NAMES, generate_private_key, load_private_key, public_bytes
+from node.keys import generate_private_key, load_private_key, public_bytes
 from node.ports import free_ports
 from node.rpc.types import SubmissionResult
 from node.store.voting import VotingStore
@@ -24,7 +24,7 @@ def newcomer(devnet: Devnet, member: str, *, validator: bool = True) -> tuple[De
     """The folder of a node whose member is to be admitted, with keys of its own, and the record to vote for."""
     folder = devnet.directory / member
     (folder / "keys").mkdir(parents=True, mode=0o700)
-    public = {name: public_bytes(generate_private_key(folder / "keys" / f"{name}.pem")) for name in KEY_NAMES}
+    make_keys(folder / "keys")
     listen, rpc = free_ports(2)
     peers = "\n".join(f'{node.member} = "{node.config.listen}"' for node in devnet.nodes)
     (folder / "config.toml").write_text(
@@ -36,9 +36,8 @@ def newcomer(devnet: Devnet, member: str, *, validator: bool = True) -> tuple[De
     (folder / "log").mkdir()
     (folder / "data" / "chain").mkdir(parents=True)
     VotingStore.create(folder / "data" / "voting")
-    record = Member(
-        id=member, name=member.capitalize(), role=Role.LABEL, validator=validator, keys=MemberKeys(**public)
-    )  # fmt: skip
+    keys = read_public_keys(folder / "keys", member)
+    record = Member(id=member, name=member.capitalize(), role=Role.LABEL, validator=validator, keys=keys)
     return DevnetNode(config=load_config(folder / "config.toml")), record
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,11 +17,12 @@ from ledger.catalogue import Catalogue, CatalogueHeader, build_catalogue
 from ledger.claim import Claim, Media, Subject
 from ledger.genesis import Genesis, Member, MemberKeys, Role, encode_genesis, parse_genesis
 from ledger.governance import Change, proposal_id
+from ledger.member import CHAIN
 from ledger.payload import Payload, build_payload
 from ledger.roster import Roster
 from ledger.statement import Content, Statement, parse_statement, sign_statement
+from tests.ledger.keys import TestChainKey, member_keys
 
-PURPOSES = tuple(field.name for field in fields(MemberKeys))
 FOUR = (("label", Role.LABEL), ("court", Role.COURT), ("society", Role.SOCIETY), ("platform", Role.PLATFORM))
 
 
@@ -32,8 +33,20 @@ def private_key(member: str, purpose: str) -> Ed25519PrivateKey:
     )
 
 
+def chain_key(member: str) -> TestChainKey:
+    return TestChainKey(f"stretto test key {member} chain")
+
+
 def public_key(member: str, purpose: str) -> PublicKey:
+    if purpose == CHAIN:
+        return PublicKey(chain_key(member).public)
     return PublicKey(private_key(member, purpose).public_key().public_bytes_raw())
+
+
+def make_keys(member_id: str, seed: str = "") -> MemberKeys:
+    """A member's keys. seed: what they are made of, where that is not its id."""
+    seed = seed or member_id
+    return member_keys(member_id, lambda purpose: public_key(seed, purpose), chain_key(seed))
 
 
 def make_member(member_id: str, role: Role, *, validator: bool = True) -> Member:
@@ -42,7 +55,7 @@ def make_member(member_id: str, role: Role, *, validator: bool = True) -> Member
         name=f"The {member_id.capitalize()}",
         role=role,
         validator=validator,
-        keys=MemberKeys(**{purpose: public_key(member_id, purpose) for purpose in PURPOSES}),
+        keys=make_keys(member_id),
     )
 
 

@@ -29,15 +29,13 @@ from ledger.note import Note
 from ledger.statement import parse_statement, sign_statement
 from tests.ledger.builders import (
     FOUR,
-    PURPOSES,
     Consortium,
-    MemberKeys,
     make_catalogue,
     make_claim,
     make_consortium,
+    make_keys,
     make_member,
     private_key,
-    public_key,
 )
 
 BLOCK_TIME_MS = 1_790_000_000_123
@@ -57,7 +55,7 @@ def make_impostors() -> Impostor:
     members = [
         dataclasses.replace(
             make_member(name, role),
-            keys=MemberKeys(**{purpose: public_key(f"invented {name}", purpose) for purpose in PURPOSES}),
+            keys=make_keys(name, f"invented {name}"),
         )
         for name, role in FOUR
     ]

@@ -19,7 +19,7 @@ from ledger.genesis import (
     key_id,
     parse_genesis,
 )
-from tests.ledger.builders import FOUR, make_consortium, make_member, public_key
+from tests.ledger.builders import FOUR, chain_key, make_consortium, make_keys, make_member, public_key
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_the_digest_is_that_of_the_exact_file(genesis: Genesis) -> None:
 def test_a_judge_can_read_the_file(genesis: Genesis) -> None:
     lines = genesis.raw.decode().splitlines()
     assert '  "name": "Test consortium",' in lines
-    assert f'        "statement": "{public_key("court", "statement").hex()}"' in lines
-    assert max(map(len, lines)) < 100
+    assert f'        "statement": "{public_key("court", "statement").hex()}",' in lines
+    assert max(map(len, lines)) < 160
 
 
 def test_the_committee_is_the_validators_in_the_order_of_the_file() -> None:
@@ -101,6 +101,7 @@ def _drop(*path: Any) -> Callable[[Any], None]:
     return edit
 
 
+LABEL_CHAIN = chain_key("label")
 LABEL_LOG = public_key("label", "log").hex()
 
 
@@ -132,7 +133,7 @@ LABEL_LOG = public_key("label", "log").hex()
         (_drop("members", 3), "members"),
         (_set("members", 3, "validator", value=False), "members"),
         (_set("members", 3, "validator", value=1), "members[3].validator"),
-        (_set("members", 1, "id", value="label"), "members[1].id"),
+        (_set("members", 1, "id", value="label"), "members[1].keys.chain_proof"),
         (_set("members", 1, "id", value="The-Court"), "members[1].id"),
         (_set("members", 1, "id", value="-court"), "members[1].id"),
         (_set("members", 1, "id", value="c" * 33), "members[1].id"),
@@ -147,6 +148,15 @@ LABEL_LOG = public_key("label", "log").hex()
         (_set("members", 1, "keys", "log", value="AB" * 32), "members[1].keys.log"),
         (_set("members", 1, "keys", "log", value=LABEL_LOG), "members[1].keys.log"),
         (_set("members", 0, "keys", "export", value=LABEL_LOG), "members[0].keys.export"),
+        (_drop("members", 1, "keys", "chain"), "members[1].keys.chain"),
+        (_drop("members", 1, "keys", "chain_proof"), "members[1].keys.chain_proof"),
+        (_set("members", 1, "keys", "chain", value="02" + "ff" * 32), "members[1].keys.chain"),
+        (_set("members", 1, "keys", "chain", value="04" + "00" * 32), "members[1].keys.chain"),
+        (_set("members", 1, "keys", "chain", value=LABEL_CHAIN.public.hex().upper()), "members[1].keys.chain"),
+        # another's key: shown without possession
+        (_set("members", 1, "keys", "chain", value=LABEL_CHAIN.public.hex()), "members[1].keys.chain_proof"),
+        (_set("members", 1, "keys", "chain_proof", value="00" * 64), "members[1].keys.chain_proof"),
+        (_set("members", 1, "keys", "chain_proof", value="00" * 63), "members[1].keys.chain_proof"),
         # the identity: a small-order point, under which anything "verifies" in some libraries
         (_set("members", 1, "keys", "statement", value="01" + "00" * 31), "members[1].keys.statement"),
         # y >= p: not canonical
@@ -158,6 +168,29 @@ def test_a_wrong_field_is_refused_by_name(genesis: Genesis, edit: Callable[[Any]
     with pytest.raises(MalformedGenesis) as caught:
         parse_genesis(edited(genesis, edit))
     assert caught.value.field == field
+
+
+def test_two_members_of_one_id_or_one_chain_key_are_refused(genesis: Genesis) -> None:
+    """With proofs of their own: whoever has a key may prove it under any name."""
+    twice = make_keys("label", "court")
+    copied = _set("members", 1, "keys", "chain_proof", value=LABEL_CHAIN.prove("court").hex())
+    for edit, field in (
+        (_set("members", 1, "keys", "chain_proof", value=twice.chain_proof.hex()), "members[1].id"),
+        (_set("members", 1, "keys", "chain", value=LABEL_CHAIN.public.hex()), "members[1].keys.chain"),
+    ):
+        also = _set("members", 1, "id", value="label") if field.endswith("id") else copied
+        with pytest.raises(MalformedGenesis, match=r"not used by|of its own") as caught:
+            parse_genesis(edited(genesis, lambda document, edit=edit, also=also: (edit(document), also(document))))
+        assert caught.value.field == field
+
+
+def test_a_consortium_from_before_chain_keys_is_told_so(genesis: Genesis) -> None:
+    def before(document: Any) -> None:
+        for member in document["members"]:
+            del member["keys"]["chain"], member["keys"]["chain_proof"]
+
+    with pytest.raises(MalformedGenesis, match="before members had chain keys: found the consortium anew"):
+        parse_genesis(edited(genesis, before))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from consensus.types import Epoch, EpochParameters
 from ledger.cbor import decode, encode
+from ledger.chain_key import is_possession
 from ledger.errors import MalformedGovernance, RoleForbids
 from ledger.genesis import Role
 from ledger.governance import (
@@ -34,11 +35,11 @@ from ledger.governance import (
     proposal_id,
     seats_changed,
 )
-from ledger.member import KEY_PURPOSES
+from ledger.member import CHAIN, KEY_PURPOSES
 from ledger.receipt import Reason
 from ledger.roster import Roster
 from ledger.statement import StatementKind, check_statement
-from tests.ledger.builders import make_consortium, make_member, public_key
+from tests.ledger.builders import chain_key, make_consortium, make_member, public_key
 
 CONSORTIUM = make_consortium()
 ROSTER = CONSORTIUM.genesis.roster
@@ -56,7 +57,8 @@ def remove(member: str, scope: Scope = Scope.CONSORTIUM, *, epoch: int = 0) -> R
 
 def rotate(member: str, purpose: str, key: bytes | None = None, *, epoch: int = 0) -> RotateKey:
     new = public_key(f"{member} again", purpose) if key is None else key
-    return RotateKey(epoch=Epoch(epoch), member_id=member, purpose=purpose, key=new)  # type: ignore[arg-type]
+    proof = chain_key(f"{member} again").prove(member) if purpose == CHAIN else b""
+    return RotateKey(epoch=Epoch(epoch), member_id=member, purpose=purpose, key=new, proof=proof)  # type: ignore[arg-type]
 
 
 def policy(delta_ms: int = 200, *, epoch: int = 0) -> SetPolicy:
@@ -144,6 +146,14 @@ def edited(change: Change, path: tuple[Any, ...], value: object) -> bytes:
         (rotate("label", "log"), ("key",), b"short", "change.key"),
         (rotate("label", "log"), ("key",), "00" * 32, "change.key"),
         (rotate("label", "log"), ("member",), b"label", "change.member"),
+        (rotate("label", "log"), ("proof",), bytes(64), "change.proof"),
+        (rotate("label", "chain"), ("key",), bytes(33), "change.key"),
+        (rotate("label", "chain"), ("key",), bytes(public_key("court", "chain")), "change.proof"),
+        (rotate("label", "chain"), ("member",), "court", "change.proof"),
+        (rotate("label", "chain"), ("proof",), bytes(64), "change.proof"),
+        (rotate("label", "chain"), ("proof",), "00" * 64, "change.proof"),
+        (admit(), ("member", "keys", "chain_proof"), bytes(64), "change.member.keys.chain_proof"),
+        (admit(), ("member", "keys", "chain"), bytes(public_key("court", "chain")), "change.member.keys.chain_proof"),
         (admit(), ("member", "id"), "", "change.member.id"),
         (admit(), ("member", "role"), "king", "change.member.role"),
         (admit(), ("member", "keys", "log"), bytes(32), "change.member.keys.log"),
@@ -264,6 +274,18 @@ def test_a_new_key_replaces_the_one_for_its_purpose_alone() -> None:
         assert all(getattr(member.keys, other) == public_key("court", other) for other in kept)
 
 
+def test_a_new_chain_key_comes_with_its_proof_and_the_roster_keeps_it() -> None:
+    change = parse_rotate_key(rotate("court", "chain").encode())
+    member = amend(ROSTER, change).member("court")
+    assert member is not None
+    assert (member.keys.chain, member.keys.chain_proof) == (change.key, change.proof)
+    assert is_possession(member.keys.chain, "court", member.keys.chain_proof)
+    without = decode(rotate("court", "chain").encode())
+    del without["proof"]  # type: ignore[arg-type,union-attr]
+    with pytest.raises(MalformedGovernance, match="proof"):
+        parse_rotate_key(encode(without))  # type: ignore[arg-type]
+
+
 # ---- how much may change ---------------------------------------------------------------------------------------------
 
 
@@ -276,7 +298,7 @@ def test_a_new_key_replaces_the_one_for_its_purpose_alone() -> None:
         ([remove("m1", Scope.COMMITTEE)], 1),
         ([admit(), remove("m1")], 2),
         ([rotate("m1", "consensus")], 1),
-        ([rotate("m1", purpose) for purpose in ("consensus", "log", "cosign", "peer")], 1),
+        ([rotate("m1", purpose) for purpose in ("consensus", "log", "cosign", "peer", "chain")], 1),
         ([rotate("m1", "statement"), rotate("m1", "export")], 0),
         ([rotate("m1", "peer"), rotate("m2", "cosign")], 2),
         ([policy()], 0),

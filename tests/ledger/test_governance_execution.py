@@ -25,6 +25,7 @@ from tests.ledger.builders import (
     MemoryView,
     make_claim,
     make_consortium,
+    make_keys,
     make_member,
     private_key,
     public_key,
@@ -226,7 +227,8 @@ def test_a_change_that_an_earlier_one_of_the_block_made_impossible_is_refused() 
     statements = [*votes(remove("radio"), *SEATS[:5]), *votes(rotate("radio", "log"), *SEATS[:5])]
     applied = run(MemoryView(ROSTER), *statements)
     assert shown(applied)[5:] == ["UNKNOWN_MEMBER"] * 5
-    two = [admit("new"), Admit(epoch=Epoch(0), member=replace(make_member("new", Role.LABEL), id="other"))]
+    copied = replace(make_member("other", Role.LABEL), keys=make_keys("other", "new"))
+    two = [admit("new"), Admit(epoch=Epoch(0), member=copied)]
     applied = run(MemoryView(ROSTER), *(s for change in two for s in votes(change, *SEATS[:5])))
     assert shown(applied)[5:] == ["KEY_USED"] * 5
 

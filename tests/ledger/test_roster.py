@@ -15,7 +15,7 @@ from ledger.cbor import decode, encode
 from ledger.errors import MalformedRoster
 from ledger.genesis import Role
 from ledger.roster import Roster, parse_roster
-from tests.ledger.builders import make_consortium, make_member
+from tests.ledger.builders import chain_key, make_consortium, make_member
 
 GENESIS = make_consortium().genesis
 ROSTER = GENESIS.roster
@@ -81,7 +81,11 @@ TWICE = decode(ROSTER.encode())["members"][0]["keys"]["log"]  # type: ignore[cal
         (("members",), {}, "roster.members"),
         (("members",), [], "members"),
         (("members", 0, "id"), "Label", "members[0].id"),
-        (("members", 1, "id"), "label", "members[1].id"),
+        (("members", 1, "id"), "label", "members[1].keys.chain_proof"),
+        (("members", 1, "keys", "chain"), bytes(33), "members[1].keys.chain"),
+        (("members", 1, "keys", "chain"), bytes(32), "members[1].keys.chain"),
+        (("members", 1, "keys", "chain_proof"), bytes(64), "members[1].keys.chain_proof"),
+        (("members", 1, "keys", "chain"), chain_key("label").public, "members[1].keys.chain_proof"),
         (("members", 0, "role"), "king", "members[0].role"),
         (("members", 0, "validator"), 1, "members[0].validator"),
         (("members", 0, "validator"), False, "members"),

@@ -9,14 +9,16 @@ from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, derive_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consensus.types import Digest
 from ledger.genesis import Genesis
+from ledger.member import ED25519_PURPOSES
 from node.ceremony import CONFIG
 from node.config import NodeConfig, load_config
 from node.cores import make_core
-from node.keys import KEY_NAMES, write_private_key
+from node.keys import write_key
 from node.loop import Loop
 from node.rpc.types import SubmissionResult, SubmissionState
 from node.signer import KeyRing, Signer
@@ -24,7 +26,8 @@ from node.start import open_voting
 from node.store.chain import ChainStore
 from node.store.voting import VotingStore
 from node.wire import NodeMessage, decode
-from tests.ledger.builders import Consortium, make_consortium, private_key
+from tests.ledger.builders import Consortium, chain_key, make_consortium, private_key
+from tests.ledger.keys import TestChainKey
 
 CONSORTIUM: Consortium = make_consortium()
 GENESIS: Genesis = CONSORTIUM.genesis
@@ -46,8 +49,9 @@ def _template(*members: str) -> tempfile.TemporaryDirectory[str]:
     for member in members:
         folder = Path(template.name) / member
         (folder / "keys").mkdir(parents=True)
-        for name in KEY_NAMES:
-            write_private_key(folder / "keys" / f"{name}.pem", private_key(member, name))
+        for name in ED25519_PURPOSES:
+            write_key(folder / "keys" / f"{name}.pem", private_key(member, name))
+        write_chain_key(folder / "keys" / "chain.pem", chain_key(member))
         (folder / "genesis.json").write_bytes(GENESIS.raw)
         listen = "/ip4/127.0.0.1/tcp/4101"
         peers = "".join(f'{other} = "{listen}"\n' for other in MEMBERS if other != member)
@@ -57,6 +61,10 @@ def _template(*members: str) -> tempfile.TemporaryDirectory[str]:
         VotingStore.create(folder / "data" / "voting")
         ChainStore.open(folder / "data" / "chain", GENESIS).close()
     return template
+
+
+def write_chain_key(path: Path, key: TestChainKey) -> None:
+    write_key(path, derive_private_key(int.from_bytes(key.secret, "big"), SECP256K1()))
 
 
 def make_signer(config: NodeConfig, genesis: Genesis = GENESIS) -> Signer:

@@ -9,8 +9,10 @@ import pytest
 
 from consensus.types import EpochParameters
 from ledger.genesis import Genesis, Role
+from ledger.member import ED25519_PURPOSES
 from node import ceremony as module
 from node.ceremony import FolderInUse, Founder, found
+from node.chain_key import load_chain_key
 from node.config import load_config
 from node.keys import KEY_NAMES, load_private_key, public_bytes
 from node.rosters import Rosters
@@ -60,7 +62,9 @@ def test_keys_are_private_and_no_two_are_the_same(tmp_path: Path) -> None:
         folder = tmp_path / "consortium" / founder.id / "keys"
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert {path.stem for path in folder.iterdir()} == set(KEY_NAMES)
-        seen |= {public_bytes(load_private_key(path)) for path in folder.iterdir()}
+        seen |= {public_bytes(load_private_key(folder / f"{name}.pem")) for name in ED25519_PURPOSES}
+        seen.add(load_chain_key(folder / "chain.pem").public)
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
     assert len(seen) == len(FOUNDERS) * len(KEY_NAMES)
 
 

@@ -16,7 +16,7 @@ from ledger.genesis import Role
 from ledger.governance import Admit, Change, Remove, RotateKey, Scope, SetPolicy
 from ledger.statement import Statement
 from node.epoch import Part
-from node.keys import write_private_key
+from node.keys import write_key
 from node.refusals import NotAValidator
 from node.rpc.types import SubmissionState
 from node.store.check import Outcome, check_store
@@ -305,7 +305,7 @@ def test_member_that_gives_up_its_seat_follows_and_gets_it_back(five: Town) -> N
 def test_key_that_waits_takes_over_at_the_epochs_end(town: Town) -> None:
     """Who puts keys/consensus.next.pem beside a running node votes with it from the first block of the epoch on."""
     court = town.configs["court"]
-    write_private_key(court.key_path("consensus.next"), private_key("court again", "consensus"))
+    write_key(court.key_path("consensus.next"), private_key("court again", "consensus"))
     change = RotateKey(
         epoch=Epoch(0), member_id="court", purpose="consensus", key=public_key("court again", "consensus")
     )  # fmt: skip
@@ -330,7 +330,7 @@ def test_node_without_the_new_key_follows_and_the_one_that_has_it_takes_over(
     assert "consensus key that the roster names for court is not in its keys folder" in caplog.text
     assert record(town, 1, "label").states[-1] is FINAL
     town.run(lambda: court.store.size == 4, for_ms=5_000)
-    write_private_key(court.config.key_path("consensus.next"), private_key("court again", "consensus"))
+    write_key(court.config.key_path("consensus.next"), private_key("court again", "consensus"))
     town.stop("court")
     town.start("court")
     assert town["court"].loop.epoch.part is Part.VALIDATOR
@@ -343,7 +343,7 @@ def test_node_without_the_new_key_follows_and_the_one_that_has_it_takes_over(
 
 def test_node_that_was_away_while_another_rotated_its_key_takes_part_again(town: Town) -> None:
     """It must hear all three others before it votes, one of whom greets with a key that it does not know yet."""
-    write_private_key(town.configs["court"].key_path("consensus.next"), private_key("court again", "consensus"))
+    write_key(town.configs["court"].key_path("consensus.next"), private_key("court again", "consensus"))
     town.stop("platform")
     change = RotateKey(
         epoch=Epoch(0), member_id="court", purpose="consensus", key=public_key("court again", "consensus")

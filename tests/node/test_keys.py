@@ -28,7 +28,7 @@ from node.keys import (
     load_private_key,
     public_bytes,
     seed_bytes,
-    write_private_key,
+    write_key,
 )
 
 SEED = bytes(range(32))
@@ -58,7 +58,7 @@ def refused(path: Path) -> KeyFileError:
 
 def test_written_key_is_loaded_again(tmp_path: Path) -> None:
     path = tmp_path / "log.pem"
-    write_private_key(path, KEY)
+    write_key(path, KEY)
     assert seed_bytes(load_private_key(path)) == SEED
     assert public_bytes(KEY) == KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
@@ -79,7 +79,7 @@ def test_two_generated_keys_differ(tmp_path: Path) -> None:
 
 
 def test_written_key_is_readable_by_openssl(tmp_path: Path) -> None:
-    write_private_key(tmp_path / "log.pem", KEY)
+    write_key(tmp_path / "log.pem", KEY)
     command = ["openssl", "pkey", "-in", str(tmp_path / "log.pem"), "-pubout", "-outform", "DER"]
     try:
         printed = subprocess.run(command, capture_output=True, check=True).stdout
@@ -91,20 +91,20 @@ def test_written_key_is_readable_by_openssl(tmp_path: Path) -> None:
 def test_key_is_never_overwritten(tmp_path: Path) -> None:
     path = put(tmp_path / "log.pem", b"something precious")
     with pytest.raises(KeyFileError, match="never overwritten"):
-        write_private_key(path, KEY)
+        write_key(path, KEY)
     assert path.read_bytes() == b"something precious"
 
 
 def test_key_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "log.pem").symlink_to(tmp_path / "elsewhere.pem")
     with pytest.raises(KeyFileError, match="exists already"):
-        write_private_key(tmp_path / "log.pem", KEY)
+        write_key(tmp_path / "log.pem", KEY)
     assert not (tmp_path / "elsewhere.pem").exists()
 
 
 def test_key_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="choose a folder"):
-        write_private_key(tmp_path / "nowhere" / "log.pem", KEY)
+        write_key(tmp_path / "nowhere" / "log.pem", KEY)
 
 
 def test_key_that_could_not_be_written_whole_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_key_that_could_not_be_written_whole_leaves_no_file(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(KeyFileError, match="No space left"):
-        write_private_key(tmp_path / "log.pem", KEY)
+        write_key(tmp_path / "log.pem", KEY)
     assert not (tmp_path / "log.pem").exists()
 
 

@@ -6,15 +6,14 @@ import hashlib
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consensus.types import EpochParameters, PublicKey
+from consensus.types import EpochParameters
 from ledger.catalogue import Catalogue, build_catalogue
 from ledger.claim import Claim, Media, Subject
-from ledger.genesis import Member, MemberKeys, Role, encode_genesis, parse_genesis
+from ledger.genesis import Member, Role, encode_genesis, parse_genesis
 from ledger.statement import Content, sign_statement
-from tests.ledger.keys import TestKey
+from tests.ledger.keys import TestChainKey, TestKey, member_keys
 
 ROLES = {"label": Role.LABEL, "court": Role.COURT, "society": Role.SOCIETY, "platform": Role.PLATFORM}
-KEY_NAMES = ("consensus", "log", "cosign", "export", "peer", "statement")
 
 
 def key(member: str, name: str) -> TestKey:
@@ -26,6 +25,10 @@ def private_key(member: str, name: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"{member}/{name}".encode()).digest())
 
 
+def chain_key(member: str) -> TestChainKey:
+    return TestChainKey(f"{member}/chain")
+
+
 def members() -> tuple[Member, ...]:
     return tuple(
         Member(
@@ -33,7 +36,7 @@ def members() -> tuple[Member, ...]:
             name=member.title(),
             role=role,
             validator=True,
-            keys=MemberKeys(**{name: PublicKey(key(member, name).public) for name in KEY_NAMES}),
+            keys=member_keys(member, lambda name, of=member: key(of, name).public, chain_key(member)),
         )
         for member, role in ROLES.items()
     )

@@ -14,7 +14,6 @@ from consensus.types import (
     Digest,
     EpochParameters,
     Height,
-    PublicKey,
     Signature,
     ValidatorIndex,
     View,
@@ -26,21 +25,24 @@ from ledger.apply import Applied, Overlay, apply_block
 from ledger.catalogue import Catalogue, build_catalogue
 from ledger.checkpoint import Checkpoint, cosignature, log_signature
 from ledger.claim import Claim, Media, Subject
-from ledger.genesis import Member, MemberKeys, Role, encode_genesis, parse_genesis
+from ledger.genesis import Member, Role, encode_genesis, parse_genesis
 from ledger.merkle import Frontier
 from ledger.note import NoteSignature
 from ledger.payload import Payload, build_payload
 from ledger.statement import parse_statement, sign_statement
 from node.store.chain import ChainStore, Cosigned
-from tests.ledger.keys import TestKey
+from tests.ledger.keys import TestChainKey, TestKey, member_keys
 
 ROLES = {"label": Role.LABEL, "court": Role.COURT, "society": Role.SOCIETY, "platform": Role.PLATFORM}
-KEY_NAMES = ("consensus", "log", "cosign", "export", "peer", "statement")
 
 
 @cache
 def key(member: str, name: str) -> TestKey:
     return TestKey(f"store/{member}/{name}")
+
+
+def chain_key(member: str) -> TestChainKey:
+    return TestChainKey(f"store/{member}/chain")
 
 
 def make_genesis(name: str = "Store tests") -> bytes:
@@ -50,7 +52,7 @@ def make_genesis(name: str = "Store tests") -> bytes:
             name=member.title(),
             role=role,
             validator=True,
-            keys=MemberKeys(**{kind: PublicKey(key(member, kind).public) for kind in KEY_NAMES}),
+            keys=member_keys(member, lambda kind, of=member: key(of, kind).public, chain_key(member)),
         )
         for member, role in ROLES.items()
     )
