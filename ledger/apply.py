@@ -1,20 +1,23 @@
 """Execution: what a final block adds to the log. Pure and deterministic: every validator computes the same leaves.
 
 Validity of form and signature was checked before anybody voted; here is decided what depends on state: whether
-something is on record already, and what members' votes on governance come to. A statement refused here leaves a
-receipt, never a leaf (design D4, D7).
+something is on record already, what members' votes on governance come to, and what the rights of a claim allow
+(`ledger.derive`). A statement refused here leaves a receipt, never a leaf (design D4, D7).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from operator import attrgetter
+from typing import Final, Protocol
 
 from consensus.types import Digest
 from ledger.catalogue import CatalogueHeader, CheckedBody
-from ledger.claim import claim_keys, read_claim_keys
+from ledger.claim import Claim, claim_keys, read_claim_keys
 from ledger.claim_check import NO_KEYS, BodyKeys, alone_keys, body_keys
+from ledger.derive import Derivation, DerivedEntry
 from ledger.governance import (
     VOTES_PER_EPOCH_MAX,
     Change,
@@ -25,12 +28,15 @@ from ledger.governance import (
     proposal_id,
 )
 from ledger.receipt import Outcome, Reason, Receipt
+from ledger.rights import ClaimId, ClaimRights, RightsRefused
+from ledger.rights_content import RightsContent
 from ledger.roster import Roster
 from ledger.statement import Statement
 
 __all__ = [
     "Applied",
     "CountedVote",
+    "DerivedEntry",
     "Entry",
     "LedgerView",
     "Outcome",
@@ -40,9 +46,12 @@ __all__ = [
     "apply_block",
 ]
 
+_PLAIN: Final = (Claim, CatalogueHeader)
+"""What nearly all statements are: nothing but duplicates stands in their way."""
+
 
 class LedgerView(Protocol):
-    """The state that execution depends on: what is on record below `size`, and the epoch's roster and votes."""
+    """The state that execution depends on: what is on record below `size`, rights, and the epoch's roster and votes."""
 
     @property
     def size(self) -> int:
@@ -51,6 +60,10 @@ class LedgerView(Protocol):
     @property
     def roster(self) -> Roster:
         """Of the epoch of the block to be executed."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether a change of the roster has passed in an earlier block and awaits the next epoch."""
 
     def voters_for(self, proposal: Digest) -> frozenset[str]:
         """Members whose votes for this proposal are on record. A proposal is of one epoch: so are its votes."""
@@ -68,10 +81,19 @@ class LedgerView(Protocol):
 
     def index_of_catalogue(self, issuer: str, root: Digest) -> int | None: ...
 
+    def issuer_of(self, claim: ClaimId) -> str | None:
+        """Who made the claim; None where no statement on record has one there."""
+
+    def rights_of(self, claim: ClaimId) -> ClaimRights | None:
+        """None where nothing has happened to the claim since it was recorded."""
+
+    def stays_due(self, time_ms: int) -> Iterator[tuple[int, ClaimId]]:
+        """(until_ms, claim) of every stay that lapses at `time_ms` or before, ascending."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One new leaf of the log: the statement's digest at `index`."""
+    """One new leaf of the log that is a statement: its digest at `index`."""
 
     index: int
     statement: Statement
@@ -81,6 +103,11 @@ class Entry:
     """In order of their position: one of a CLAIM or SUPERSEDE, all of a CATALOGUE, none of other statements."""
     keys: BodyKeys
     """By what the claims are found."""
+
+    @property
+    def digest(self) -> Digest:
+        """What the log hashes into the leaf."""
+        return self.statement.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +122,20 @@ class CountedVote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What one block adds: leaves in order, and a receipt for every statement it ordered, in order."""
+    """What one block adds: leaves in order, and a receipt for every statement it ordered, in order.
+
+    Invariant: the indices of `entries` and `derived` together go up by one.
+    """
 
     height: int
     block_time_ms: int
     entries: tuple[Entry, ...]
+    """Leaves that are statements."""
     receipts: tuple[Receipt, ...]
+    derived: tuple[DerivedEntry, ...] = ()
+    """Leaves that follow from statements, or from the end of a stay."""
+    rights: tuple[ClaimRights, ...] = ()
+    """What the rights of every claim that the block touched have come to, by claim."""
     votes: tuple[CountedVote, ...] = ()
     """Governance statements among `entries`, in order."""
     passed: tuple[Digest, ...] = ()
@@ -112,6 +147,16 @@ class Applied:
     def claim_count(self) -> int:
         return sum(len(entry.claims) for entry in self.entries)
 
+    @property
+    def leaf_count(self) -> int:
+        return len(self.entries) + len(self.derived)
+
+    def leaves(self) -> Iterable[Entry | DerivedEntry]:
+        """All of them, by index."""
+        if not self.derived:
+            return self.entries
+        return heapq.merge(self.entries, self.derived, key=attrgetter("index"))
+
 
 class Overlay:
     """A LedgerView of a base and entries not yet stored: blocks that are committed together are executed one by one."""
@@ -120,11 +165,13 @@ class Overlay:
         self._base = base
         self._size = base.size
         self._statements: dict[Digest, int] = {}
+        self._added: dict[Digest, Statement] = {}
         self._signed: dict[Digest, int] = {}
         self._client_refs: dict[tuple[str, str], int] = {}
         self._catalogues: dict[tuple[str, Digest], int] = {}
         self._voters: dict[Digest, frozenset[str]] = {}
         self._votes_by: dict[str, int] = {}
+        self._rights: dict[ClaimId, ClaimRights] = {}
         self._ended_at: int | None = None
 
     @property
@@ -135,6 +182,10 @@ class Overlay:
     def roster(self) -> Roster:
         """Of the base: blocks of two epochs are never committed together."""
         return self._base.roster
+
+    @property
+    def is_ending(self) -> bool:
+        return self._ended_at is not None or self._base.is_ending
 
     def voters_for(self, proposal: Digest) -> frozenset[str]:
         return self._base.voters_for(proposal) | self._voters.get(proposal, frozenset())
@@ -160,11 +211,35 @@ class Overlay:
         index = self._size
         self._size += 1
         self._statements[statement.digest] = index
+        self._added[statement.digest] = statement
         self._signed[statement.signed_digest] = index
         self._client_refs[statement.issuer, statement.client_ref] = index
         if isinstance(statement.content, CatalogueHeader):
             self._catalogues[statement.issuer, statement.content.root] = index
         return index
+
+    def add_derived(self) -> int:
+        """Leaf index of a derived leaf."""
+        self._size += 1
+        return self._size - 1
+
+    def issuer_of(self, claim: ClaimId) -> str | None:
+        added = self._added.get(claim.statement)
+        if added is None:
+            return self._base.issuer_of(claim)
+        return added.issuer if claim.position < claims_in(added) else None
+
+    def rights_of(self, claim: ClaimId) -> ClaimRights | None:
+        return self._rights.get(claim) or self._base.rights_of(claim)
+
+    def set_rights(self, rights: ClaimRights) -> None:
+        self._rights[rights.claim] = rights
+
+    def stays_due(self, time_ms: int) -> Iterator[tuple[int, ClaimId]]:
+        base = (due for due in self._base.stays_due(time_ms) if due[1] not in self._rights)
+        stays = ((claim, rights.stay) for claim, rights in self._rights.items())
+        own = [(stay.until_ms, claim) for claim, stay in stays if stay and 0 < stay.until_ms <= time_ms]
+        return heapq.merge(base, sorted(own))
 
     def votes_by(self, voter: str) -> int:
         if voter not in self._votes_by:
@@ -185,9 +260,11 @@ class Overlay:
             self.count(vote)
         if applied.next_roster is not None:
             self._ended_at = applied.height
-        for entry in applied.entries:
-            index = self.add(entry.statement)
-            assert index == entry.index, f"block {applied.height} was executed on another state: leaf {entry.index}"
+        for leaf in applied.leaves():
+            index = self.add(leaf.statement) if isinstance(leaf, Entry) else self.add_derived()
+            assert index == leaf.index, f"block {applied.height} was executed on another state: leaf {leaf.index}"
+        for rights in applied.rights:
+            self.set_rights(rights)
 
 
 def apply_block(
@@ -204,11 +281,13 @@ def apply_block(
     """
     state = Overlay(view)
     assembly = _Assembly(state)
+    derivation = Derivation(state, height, block_time_ms)
+    derivation.lapse_due()
     entries: list[Entry] = []
     receipts: list[Receipt] = []
     for _payload_digest, statements in payloads:
         for statement in statements:
-            outcome, reason, index = _record(state, assembly, statement)
+            outcome, reason, index = _record(state, assembly, derivation, statement)
             if outcome is Outcome.RECORDED:
                 claims = _claims(statement, bodies)
                 entries.append(
@@ -236,17 +315,28 @@ def apply_block(
         block_time_ms=block_time_ms,
         entries=tuple(entries),
         receipts=tuple(receipts),
+        derived=tuple(derivation.leaves),
+        rights=derivation.changed(),
         votes=tuple(assembly.votes),
         passed=tuple(assembly.passed),
         next_roster=assembly.next_roster(),
     )
 
 
-def _record(state: Overlay, assembly: _Assembly, statement: Statement) -> tuple[Outcome, Reason, int]:
+def _record(
+    state: Overlay, assembly: _Assembly, derivation: Derivation, statement: Statement
+) -> tuple[Outcome, Reason, int]:
     """Decides on one statement and takes it into `state` where it becomes a leaf."""
     if (earlier := _earlier(state, statement)) is not None:
         return Outcome.DUPLICATE, *earlier
     content = statement.content
+    if isinstance(content, _PLAIN):
+        return Outcome.RECORDED, Reason.NONE, state.add(statement)
+    if isinstance(content, RightsContent):
+        try:
+            return Outcome.RECORDED, Reason.NONE, derivation.record(statement, content)
+        except RightsRefused as refused:
+            return Outcome.REFUSED, refused.reason, 0
     if isinstance(content, Change):
         proposal = proposal_id(content)
         try:
@@ -307,6 +397,13 @@ def _earlier(state: LedgerView, statement: Statement) -> tuple[Reason, int] | No
         if index is not None:
             return Reason.CATALOGUE, index
     return None
+
+
+def claims_in(statement: Statement) -> int:
+    """How many claims a statement makes."""
+    if isinstance(statement.content, CatalogueHeader):
+        return statement.content.count
+    return int(statement.own_claim is not None)
 
 
 def _claims(statement: Statement, bodies: Mapping[Digest, Sequence[bytes]]) -> Sequence[bytes]:

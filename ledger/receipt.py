@@ -16,11 +16,12 @@ class Outcome(IntEnum):
     DUPLICATE = 2
     """On record already, in the sense that the reason says."""
     REFUSED = 3
-    """A governance statement that does not count, for the reason given. It left no trace in the log."""
+    """A governance statement that does not count, or one about rights that the claim's state does not allow, for the
+    reason given. It left no trace in the log."""
 
 
 class Reason(IntEnum):
-    """By what a duplicate is the same as the earlier statement; why a governance statement was refused."""
+    """By what a duplicate is the same as the earlier statement; why a statement was refused. On disk: only append."""
 
     NONE = 0
     """Recorded."""
@@ -58,8 +59,45 @@ class Reason(IntEnum):
     """The deciding vote for a change that would make it more than f seats changed in this epoch."""
     TOO_MANY_VOTES = 28
     """One more than a member has in an epoch."""
+    NO_CLAIM = 32
+    """No claim is on record at that digest and position."""
+    STALE_HEAD = 33
+    """Another statement changed the claim's rights since its author looked."""
+    NOT_HOLDER = 34
+    """The issuer does not hold the claim."""
+    OWN_CLAIM = 35
+    """A DISPUTE by who holds the claim."""
+    REVOKED = 36
+    """What only a claim that stands allows."""
+    DISPUTED = 37
+    """What no claim allows while a dispute is open or a court has stayed it."""
+    SUPERSEDED = 38
+    """Another claim has taken this one's place."""
+    DISPUTE_OPEN = 39
+    """The issuer has a dispute open on this claim."""
+    TOO_MANY_DISPUTES = 40
+    """One more open dispute than a claim may have."""
+    NO_DISPUTE = 41
+    """The dispute named is not open on this claim."""
+    RESPONDED = 42
+    """The holder has answered that dispute."""
+    NOT_DISPUTANT = 43
+    """A dispute dropped by somebody who did not raise it."""
+    NO_SUCH_HOLDER = 44
+    """Who is to hold the claim is no label or society of this epoch, or holds it already."""
+    STAY_PAST = 45
+    """A stay until a time that has come already."""
+    EDITION_LIVE = 46
+    """The claim has a live mint of this edition."""
+    OTHER_EDITIONS = 47
+    """The claim's live mints speak of another number of editions."""
+    TOO_MANY_MINTS = 48
+    """One more live mint than a claim may have."""
+    BLOCK_FULL = 49
+    """What follows from it does not fit into its block: the same statement may be sent again."""
 
 
+_RIGHTS_MIN: Final = Reason.NO_CLAIM
 _DUPLICATES: Final = {
     Reason.STATEMENT: ("statement", "a statement not on record"),
     Reason.SIGNED: ("signature", "content not signed and recorded before"),
@@ -84,12 +122,34 @@ _REFUSALS: Final = {
     Reason.CONSORTIUM_FULL: ("change.member", "one more", "at most 512 members after the admission"),
     Reason.TOO_MANY_VOTES: ("protected.issuer", "one more", "at most 256 votes of a member in one epoch"),
     Reason.TOO_MANY_SEATS: ("change", "one more", "at most f seats changed in one epoch: vote again in the next"),
+    Reason.NO_CLAIM: ("claim", "no claim", "digest of a recorded CLAIM, CATALOGUE or SUPERSEDE, and a position in it"),
+    Reason.STALE_HEAD: ("head", "another", "the claim's head: look at what changed it meanwhile, then sign anew"),
+    Reason.NOT_HOLDER: ("protected.issuer", "another member", "the member that holds the claim"),
+    Reason.OWN_CLAIM: (
+        "protected.issuer",
+        "its holder",
+        "a member that does not hold the claim: WITHDRAW takes it back",
+    ),
+    Reason.REVOKED: ("claim", "one that is revoked", "a claim that is not revoked"),
+    Reason.DISPUTED: ("claim", "one that is disputed", "a claim without open dispute or stay"),
+    Reason.SUPERSEDED: ("claim", "one that is superseded", "the claim that took its place: its SUPERSEDE, position 0"),
+    Reason.DISPUTE_OPEN: ("protected.issuer", "one that has", "a member without an open dispute of this claim"),
+    Reason.TOO_MANY_DISPUTES: ("claim", "one more", "at most 16 open disputes of a claim"),
+    Reason.NO_DISPUTE: ("dispute", "another digest", "the digest of a DISPUTE that is open on this claim"),
+    Reason.RESPONDED: ("dispute", "an answered one", "a dispute that was not answered yet"),
+    Reason.NOT_DISPUTANT: ("protected.issuer", "another member", "the member that raised the dispute"),
+    Reason.NO_SUCH_HOLDER: ("to", "another id", "the id of a label or society of this epoch that does not hold it yet"),
+    Reason.STAY_PAST: ("until_ms", "a time that has passed", "0, or a time after the time of the block"),
+    Reason.EDITION_LIVE: ("terms.edition", "one that is live", "an edition of the claim without a live mint"),
+    Reason.OTHER_EDITIONS: ("terms.editions", "another number", "as many editions as the claim's live mints say"),
+    Reason.TOO_MANY_MINTS: ("terms.claim", "one more", "at most 256 live mints of a claim"),
+    Reason.BLOCK_FULL: ("claim", "one more", "a block with room for what follows: send the same statement again"),
 }
 """Field, what stood there, and what would have been right."""
 
 
 def refusal_words(reason: Reason) -> tuple[str, str, str]:
-    """(field, what stood there, what would have been right) of a governance statement that is refused."""
+    """(field, what stood there, what would have been right) of a statement that is refused at execution."""
     return _REFUSALS[reason]
 
 
@@ -118,7 +178,7 @@ class Receipt:
             case Outcome.DUPLICATE:
                 return "DUPLICATE_STATEMENT"
             case Outcome.REFUSED:
-                return f"GOVERNANCE_{self.reason.name}"
+                return f"{'RIGHTS' if self.reason >= _RIGHTS_MIN else 'GOVERNANCE'}_{self.reason.name}"
 
     @property
     def field(self) -> str:

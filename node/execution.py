@@ -55,8 +55,8 @@ def execute(
             )
             view.extend(applied)
             applied_blocks.append(applied)
-            if applied.entries:
-                frontier, _ = frontier.extend(entry.statement.digest for entry in applied.entries)
+            if applied.leaf_count:
+                frontier, _ = frontier.extend(leaf.digest for leaf in applied.leaves())
                 checkpoints.append(Checkpoint(origin=store.rosters.origin, size=frontier.size, root=frontier.root()))
     store.commit(
         commit, applied_blocks, frontier, cosign=cosign, cosignatures=cosignatures, finalizations=finalizations

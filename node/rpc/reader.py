@@ -30,6 +30,7 @@ from node.disk import disk_of
 from node.logs import configure_logs
 from node.rpc.calls import SERVICE, UNARY_SECONDS_MAX, Handler, client_stream, server_stream, unary
 from node.rpc.calls import stop as end
+from node.rpc.derived import DerivedService
 from node.rpc.epochs import EpochService
 from node.rpc.evidence import EvidenceService
 from node.rpc.forward import NodeLink
@@ -69,6 +70,7 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
     )
     watch = WatchService(store, tail)
     epochs = EpochService(store)
+    derived = DerivedService(store, tail)
     evidence = EvidenceService(store, tail, genesis, config.member, load_keys(config, "export"))
     methods: dict[str, Handler] = {
         "SubmitStatement": link.unary("SubmitStatement"),
@@ -86,6 +88,9 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
         "ListMisbehaviour": unary("ListMisbehaviour", pb.ListMisbehaviourRequest, reads.list_misbehaviour),
         "ListEpochs": unary("ListEpochs", pb.ListEpochsRequest, epochs.list_epochs),
         "GetGovernance": unary("GetGovernance", pb.GetGovernanceRequest, epochs.get_governance),
+        "GetInclusionProof": unary("GetInclusionProof", pb.GetInclusionProofRequest, derived.get_inclusion_proof),
+        "GetDerivedLeaf": unary("GetDerivedLeaf", pb.GetDerivedLeafRequest, derived.get_derived_leaf),
+        "GetClaimRights": unary("GetClaimRights", pb.GetClaimRightsRequest, derived.get_claim_rights),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     checks = health.aio.HealthServicer()

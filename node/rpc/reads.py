@@ -73,7 +73,10 @@ class ReadService:
                 case _:
                     raise InvalidRequest("by", "nothing", "digest or index")
             if found is None:
-                raise NotRecorded(str(request.WhichOneof("by")), asked, f"one in this node's {snapshot.size} leaves")
+                by = str(request.WhichOneof("by"))
+                if by == "index" and snapshot.derived(request.index) is not None:
+                    raise NotRecorded(by, asked, "a statement; this leaf follows from one: ask GetDerivedLeaf")
+                raise NotRecorded(by, asked, f"one in this node's {snapshot.size} leaves")
             return pb.GetStatementResponse(
                 statement=found.raw,
                 index=found.index,

@@ -28,7 +28,7 @@ from ledger.misbehaviour import Evidence
 from ledger.note import NoteSignature
 from ledger.payload import HEADER_BYTES, Payload, parse_payload_header
 from ledger.roster import Roster
-from node.store import epochs, misbehaviour, schema
+from node.store import epochs, misbehaviour, rights, schema
 from node.store.commitment import Commitment, Committed
 from node.store.environment import MAP_BYTES_MAX, WriterEnvironment
 from node.store.errors import CheckpointDiffers, CosignRefused, StoreMisused
@@ -240,7 +240,7 @@ class ChainStore:
             self._write_finalizations(txn, commit, finalizations)
             made = Commitment(txn, self._tables, self._env.path, self._genesis.origin).write(commit, applied, frontier)
             epochs.Handover(txn, self._tables, self._env.path).write(commit, applied, self._next_roster)
-            if cosign and any(one.entries for one in applied):
+            if cosign and any(one.leaf_count for one in applied):
                 self._move_watermark(txn, frontier.size, frontier.root())
             return made
 
@@ -291,7 +291,9 @@ class ChainStore:
     def recorded(self) -> Iterator[Recorded]:
         """What is on record, as of one snapshot: keep it short, and write nothing meanwhile."""
         with self._env.read() as txn:
-            yield Recorded(self._view(txn), self._recent, self._size, self.rosters.current)
+            yield Recorded(
+                self._view(txn), self._recent, self._size, self.rosters.current, is_ending=self._next_roster is not None
+            )
 
     def index_of_statement(self, digest: Digest) -> int | None:
         with self.recorded() as recorded:
@@ -300,6 +302,10 @@ class ChainStore:
     def receipt(self, statement: Digest) -> Receipt | None:
         """What became of a statement: recorded where it is in the log, else its latest refusal."""
         return self._read(lambda view: view.receipt(statement))
+
+    def open_stays(self) -> int:
+        """How many stays have a time at which they will lapse."""
+        return self._read(rights.open_stays)
 
     def entry_position(self, index: int) -> tuple[int, int]:
         """(height, block time in milliseconds) of a leaf. Raises: StoreCorrupt where there is none."""

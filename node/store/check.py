@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -108,7 +108,11 @@ def check_store(path: Path, genesis: Genesis, progress: Progress = _silent) -> t
 
 
 def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progress) -> None:
-    replay = Replay(view, genesis)
+    with closing(Replay(view, genesis)) as replay:
+        _check_replayed(view, genesis, replay, checks, progress)
+
+
+def _check_replayed(view: View, genesis: Genesis, replay: Replay, checks: _Checks, progress: Progress) -> None:
     head = view.counters().height
     with checks.check("open") as found:
         found.append(f"schema {schema.SCHEMA}, genesis {genesis.digest.hex()}")
@@ -119,7 +123,8 @@ def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progres
             progress(height, head)
         found.append(
             f"{head} blocks, {replay.finalizations} finalizations, {replay.payloads} payloads, "
-            f"{replay.size} statements with valid signatures, {replay.claims} claims, epoch {replay.rosters.epoch}"
+            f"{replay.statements} statements with valid signatures, {replay.size - replay.statements} leaves that "
+            f"follow from them, {replay.claims} claims, epoch {replay.rosters.epoch}"
         )
     done = replay.height == head
     with checks.check("state after the last block") as found:

@@ -16,7 +16,7 @@ from ledger.apply import Applied, Entry, Outcome, Reason, Receipt
 from ledger.catalogue import CatalogueHeader, parse_manifest
 from ledger.merkle import Frontier
 from ledger.payload import HEADER_BYTES, SIGNATURE_BYTES, STATEMENT_OVERHEAD_BYTES
-from node.store import schema
+from node.store import rights, schema
 from node.store.environment import Database
 from node.store.errors import StoreMisused
 from node.store.index import IndexState
@@ -63,9 +63,10 @@ class Commitment:
         hashes: list[tuple[bytes, bytes]] = []
         for block, one in zip(commit.blocks, applied, strict=True):
             self._write_entries(block, one)
-            grown, full = grown.extend(entry.statement.digest for entry in one.entries)
+            rights.write(self._txn, self._tables, one)
+            grown, full = grown.extend(leaf.digest for leaf in one.leaves())
             hashes += [(key(schema.hash_position(node.level, node.index)), node.hash) for node in full]
-            if one.entries:
+            if one.leaf_count:
                 boundary = schema.BOUNDARY.pack(block.height, grown.root())
                 self._txn.put(key(grown.size), boundary, append=True, db=self._tables.boundaries)
             self._counters = replace(self._counters, height=block.height)
@@ -98,6 +99,7 @@ class Commitment:
             raise StoreMisused(self._path, f"a certificate that does not finalize block {parent.height}")
 
     def _write_entries(self, block: Block, applied: Applied) -> None:
+        self._check_leaves(applied)
         entries = iter(applied.entries)
         places = self._places(block)
         records: list[tuple[bytes, bytes]] = []
@@ -109,8 +111,8 @@ class Commitment:
                 self._write_receipt(receipt)
                 continue
             entry = next(entries, None)
-            if entry is None or entry.index != self._counters.size + len(records):
-                raise StoreMisused(self._path, f"entries that do not continue the log at leaf {self._counters.size}")
+            if entry is None:
+                raise StoreMisused(self._path, f"block {block.height} with fewer entries than recorded statements")
             if place.raw != entry.statement.raw:
                 raise StoreMisused(self._path, f"leaf {entry.index}, whose statement is not where its receipt says")
             records.append((key(entry.index), self._write_entry(entry, place, claims)))
@@ -118,7 +120,12 @@ class Commitment:
         if next(entries, None) is not None:
             raise StoreMisused(self._path, f"block {block.height} with more entries than recorded statements")
         self._append(self._tables.entries, records)
-        self._counters = replace(self._counters, size=self._counters.size + len(records), claims=claims)
+        self._counters = replace(self._counters, size=self._counters.size + applied.leaf_count, claims=claims)
+
+    def _check_leaves(self, applied: Applied) -> None:
+        for expected, leaf in enumerate(applied.leaves(), self._counters.size):
+            if leaf.index != expected:
+                raise StoreMisused(self._path, f"leaves that do not continue the log at leaf {self._counters.size}")
 
     def _places(self, block: Block) -> Iterator[_Place]:
         """Every statement of the block's payloads, in order; the payloads are no longer pending."""

@@ -18,15 +18,17 @@ from ledger.apply import CountedVote
 from ledger.catalogue import Catalogue
 from ledger.checkpoint import Checkpoint, checkpoint_note
 from ledger.claim import read_claim_keys
+from ledger.derived import DerivedKind, derived_entry, derived_kind
 from ledger.epochs import EpochProof
 from ledger.genesis import Genesis
 from ledger.governance import Change
 from ledger.merkle import Frontier
+from ledger.rights import ClaimId, ClaimRights, initial
 from ledger.roster import Roster
 from node.rosters import Rosters
-from node.store import epochs, misbehaviour, schema
+from node.store import epochs, misbehaviour, rights, schema
 from node.store.environment import LIB_VERSION, MAP_BYTES_MAX, READERS_MAX, raise_translated
-from node.store.errors import StoreNotReady
+from node.store.errors import StoreCorrupt, StoreNotReady
 from node.store.records import KeyKind
 from node.store.schema import EntryRecord, Tables
 from node.store.view import Head, View, check_meta
@@ -97,6 +99,19 @@ class BlockProof:
     finalization: Certificate
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDerived:
+    """A leaf that follows from a statement: `entry` is the SHA-256 of `preimage`."""
+
+    index: int
+    kind: DerivedKind
+    preimage: bytes
+    entry: Digest
+    cause: Digest
+    height: int
+    block_time_ms: int
+
+
 class ReadSnapshot:
     """The store at one moment."""
 
@@ -128,6 +143,46 @@ class ReadSnapshot:
     def entry(self, index: int) -> StoredStatement | None:
         record = self._view.entry(index)
         return None if record is None else self._stored(index, record)
+
+    def derived(self, index: int) -> StoredDerived | None:
+        """The derived leaf at an index; None where a statement is there, or nothing. Raises: StoreCorrupt."""
+        record = rights.derived_at(self._view, index)
+        if record is None:
+            return None
+        kind = derived_kind(record.preimage)
+        if kind is None:
+            raise StoreCorrupt(self._path, f"derived leaf {index}", "is of no known kind")
+        return StoredDerived(
+            index=index, kind=kind, preimage=record.preimage, entry=derived_entry(record.preimage), cause=record.cause,
+            height=record.height, block_time_ms=record.block_time_ms,
+        )  # fmt: skip
+
+    def statement_from(self, index: int) -> int:
+        """Index of the first leaf from `index` on that is a statement; `size` where there is none."""
+        found = self._view.statement_from(index)
+        return self.size if found is None else found
+
+    def index_of_derived(self, entry: bytes) -> int | None:
+        return rights.index_of_derived(self._view, entry)
+
+    def leaf_entry(self, index: int) -> Digest:
+        """What the leaf at an index below `size` is the hash of. Raises: StoreCorrupt."""
+        derived = self.derived(index)
+        return self._view.recorded(index).digest if derived is None else derived.entry
+
+    @property
+    def statements(self) -> int:
+        """Leaves that are statements."""
+        return self.size - rights.derived_count(self._view)
+
+    def rights(self, claim: ClaimId) -> ClaimRights | None:
+        """Where the rights of a claim stand; None where there is no such claim. Raises: StoreCorrupt."""
+        found = rights.rights_of(self._view, claim)
+        if found is not None:
+            return found
+        index = self._view.index_of_statement(claim.statement)
+        issuer = rights.issuer_of(self._view, claim, index)
+        return None if issuer is None else initial(claim, issuer)
 
     def statement(self, digest: bytes) -> StoredStatement | None:
         index = self._view.index_of_statement(digest)
@@ -285,6 +340,10 @@ _LATER: Final = {
     "rosters": schema.ROSTERS,
     "votes": schema.VOTES,
     "dropped": schema.DROPPED,
+    "derived": schema.DERIVED,
+    "derived_index": schema.DERIVED_INDEX,
+    "rights": schema.RIGHTS,
+    "stays": schema.STAYS,
 }
 """Fields of Tables, and the databases that a store may lack until its writer is started again."""
 assert set(_LATER.values()) == set(schema.LATER_DATABASES)

@@ -19,13 +19,15 @@ from ledger.payload import (
     check_payload,
     parse_payload,
 )
+from ledger.rights import ClaimId
 from ledger.statement import Statement, check_statement, parse_statement
 from node.rosters import Rosters
-from node.store import schema
+from node.store import rights, schema
 from node.store.commitment import claim_marks, entry_record, entry_rows
 from node.store.index import RecentKeys
 from node.store.records import ONCE_KINDS_MAX, KeyKind, RowBatch, distinct, row_key, sort_rows
 from node.store.replay_epochs import Contradiction, ReplayedEpochs
+from node.store.replay_rights import ReplayedRights
 from node.store.schema import Counters, key
 from node.store.tally import RowKeys, RowTally
 from node.store.view import View, catalogue_key, client_ref_key
@@ -37,6 +39,7 @@ class Replay:
     def __init__(self, view: View, genesis: Genesis) -> None:
         self._view = view
         self._epochs = ReplayedEpochs(view, genesis)
+        self._rights = ReplayedRights(view)
         self._parent = genesis_block(genesis.committee())
         self._ordered = bytearray(view.counters().payloads)
         self.height = 0
@@ -68,6 +71,15 @@ class Replay:
         """As far as the replay has come."""
         return self._epochs.rosters
 
+    @property
+    def statements(self) -> int:
+        """Leaves that are statements; the others follow from them."""
+        return self.size - self._rights.derived
+
+    def close(self) -> None:
+        """Nothing can be replayed any more."""
+        self._rights.close()
+
     def was_ordered(self, payload: int) -> bool:
         return bool(self._ordered[payload])
 
@@ -78,13 +90,14 @@ class Replay:
         self._check_finalization(block)
         payloads = [self._payload(block, digest) for digest in block.payloads]
         applied = apply_block(
-            _Earlier(self._view, self.size, self._recent, self._epochs),
+            _Earlier(self._view, self.size, self._recent, self._epochs, self._rights),
             height,
             block.timestamp_ms,
             [(payload.digest, statements) for _, payload, statements in payloads],
             _Bodies(self._view, self.blobs, [s for _, _, statements in payloads for s in statements]),
         )
         self._compare(block, applied, list(_places(payloads)))
+        self._rights.applied(applied)
         self._epochs.applied(block, applied, self.size)
         self._parent = block
         self.height = height
@@ -102,11 +115,12 @@ class Replay:
         if view.finalization(self.height) is None and self.height > self._epochs.rosters.starts[-1].height:
             raise Contradiction(f"block {self.height}", "is the last and has no finalization of its own")
         self._epochs.check_end()
+        self._rights.check_end()
         for name, database, count in (
             ("blocks", tables.blocks, self.height + 1),
             ("finalizations", tables.finalizations, self.finalizations),
             ("boundaries", tables.boundaries, self.boundaries),
-            ("entries", tables.entries, self.size),
+            ("entries", tables.entries, self.statements),
             ("tree hashes", tables.hashes, 2 * self.size - self.size.bit_count()),
             ("marks", tables.marks, self.catalogues),
             ("receipts", tables.receipts, self.receipts),
@@ -169,12 +183,12 @@ class Replay:
             elif receipt.reason is not Reason.STATEMENT:
                 self._check_receipt(receipt, batch)
         self.rows.add(distinct(sort_rows(batch.rows())))
-        self.frontier, full = self.frontier.extend(entry.statement.digest for entry in applied.entries)
+        self.frontier, full = self.frontier.extend(leaf.digest for leaf in applied.leaves())
         for node in full:
             what = f"tree hash at level {node.level} index {node.index}"
             self._same(what, view.tree_hash(node.level, node.index), node.hash)
         self.size = self.frontier.size
-        if applied.entries:
+        if applied.leaf_count:
             boundary = schema.BOUNDARY.pack(block.height, self.frontier.root())
             self._same(f"checkpoint of size {self.size}", view.get(tables.boundaries, key(self.size)), boundary)
             self.boundaries += 1
@@ -208,12 +222,17 @@ class _Earlier:
     then the entries differ from those stored.
     """
 
-    def __init__(self, view: View, size: int, recent: RecentKeys, epochs: ReplayedEpochs) -> None:
+    def __init__(
+        self, view: View, size: int, recent: RecentKeys, epochs: ReplayedEpochs, replayed: ReplayedRights
+    ) -> None:
         self._view = view
         self._recent = recent
         self._epochs = epochs
         self.size = size
         self.roster = epochs.roster
+        self.is_ending = epochs.is_ending
+        self.rights_of = replayed.rights_of
+        self.stays_due = replayed.stays_due
 
     def voters_for(self, proposal: Digest) -> frozenset[str]:
         return self._epochs.voters_for(proposal)
@@ -236,6 +255,9 @@ class _Earlier:
     def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
         runs = self._recent.may_hold(row_key(KeyKind.CATALOGUE, catalogue_key(issuer, root)))
         return self._earlier(self._view.index_of_catalogue(issuer, root, runs=runs))
+
+    def issuer_of(self, claim: ClaimId) -> str | None:
+        return rights.issuer_of(self._view, claim, self.index_of_statement(claim.statement))
 
     def _earlier(self, index: int | None) -> int | None:
         return index if index is not None and index < self.size else None

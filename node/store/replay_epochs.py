@@ -39,6 +39,11 @@ class ReplayedEpochs:
     def roster(self) -> Roster:
         return self.rosters.current
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether a change has passed and no block has put it into force yet."""
+        return self._next is not None
+
     def voters_for(self, proposal: Digest) -> frozenset[str]:
         return frozenset(stored[32:].decode() for stored in self._votes if stored[:32] == proposal)
 
@@ -50,8 +55,8 @@ class ReplayedEpochs:
 
         size: leaves after it. Raises: Contradiction.
         """
-        if self._next is not None and applied.receipts:
-            raise Contradiction(f"block {block.height}", "orders statements after a change had passed")
+        if self._next is not None and (applied.receipts or applied.derived):
+            raise Contradiction(f"block {block.height}", "adds to the log after a change had passed")
         for vote in applied.votes:
             self._votes[vote.proposal + vote.voter.encode()] = vote.index
         if applied.next_roster is not None:

@@ -34,7 +34,7 @@ BLOBS: Final = b"blobs"
 UPLOADS: Final = b"uploads"
 """SHA-256 -> u64 order of arrival, of blobs that no recorded statement needs yet."""
 ENTRIES: Final = b"entries"
-"""leaf index -> EntryRecord."""
+"""leaf index -> EntryRecord, of leaves that are statements."""
 MARKS: Final = b"marks"
 """leaf index of a catalogue -> u32 offset in its body of every MARK_CLAIMS-th claim."""
 RECEIPTS: Final = b"receipts"
@@ -57,11 +57,20 @@ VOTES: Final = b"governance_votes"
 DROPPED: Final = b"dropped_payloads"
 """payload number -> u64 epoch, of payloads that no block ordered before their epoch ended."""
 
+DERIVED: Final = b"derived"
+"""leaf index -> DerivedRecord, of leaves that follow from statements."""
+DERIVED_INDEX: Final = b"derived_index"
+"""entry of a derived leaf -> u64 leaf index."""
+RIGHTS: Final = b"rights"
+"""claim id -> rights, as `ledger.rights` encodes them, of claims that something has happened to."""
+STAYS: Final = b"stays"
+"""u64 block time in ms at which a stay lapses, claim id -> empty."""
+
 DATABASES: Final = (
     META, BLOCKS, FINALIZATIONS, BOUNDARIES, PAYLOADS, PAYLOAD_NUMBERS, PENDING, BLOBS, UPLOADS, ENTRIES, MARKS,
     RECEIPTS, HASHES, INDEX_TABLE, INDEX_RUNS, INDEX_HEADS, COSIGNATURES, COMPLETE,
 )  # fmt: skip
-LATER_DATABASES: Final = (MISBEHAVIOUR, ROSTERS, VOTES, DROPPED)
+LATER_DATABASES: Final = (MISBEHAVIOUR, ROSTERS, VOTES, DROPPED, DERIVED, DERIVED_INDEX, RIGHTS, STAYS)
 """Added since SCHEMA was fixed: a store without them is whole, and the writer makes them when it opens it."""
 
 META_SCHEMA: Final = b"schema"
@@ -82,6 +91,7 @@ BOUNDARY: Final = struct.Struct(">Q32s")
 COSIGNED: Final = struct.Struct(">Q32s")
 _COUNTERS: Final = struct.Struct(">QQQQQQ")
 _ENTRY: Final = struct.Struct(">32sQQQQIIIII")
+_DERIVED: Final = struct.Struct(">QQ32s")
 
 
 def key(number: int) -> bytes:
@@ -126,6 +136,10 @@ class Tables:
         self.rosters = databases.get(ROSTERS)
         self.votes = databases.get(VOTES)
         self.dropped = databases.get(DROPPED)
+        self.derived = databases.get(DERIVED)
+        self.derived_index = databases.get(DERIVED_INDEX)
+        self.rights = databases.get(RIGHTS)
+        self.stays = databases.get(STAYS)
         self.index = Index(databases[INDEX_TABLE], databases[INDEX_RUNS], databases[INDEX_HEADS])
 
 
@@ -189,3 +203,21 @@ class EntryRecord:
     @property
     def catalogue(self) -> bool:
         return self.claim_length == 0 and self.claims > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerivedRecord:
+    """A leaf that follows from a statement: its preimage, which nothing else in the store holds."""
+
+    height: int
+    block_time_ms: int
+    cause: Digest
+    preimage: bytes
+
+    def encode(self) -> bytes:
+        return _DERIVED.pack(self.height, self.block_time_ms, self.cause) + self.preimage
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> DerivedRecord:
+        height, time, cause = _DERIVED.unpack_from(data)
+        return cls(height=height, block_time_ms=time, cause=Digest(cause), preimage=bytes(data[_DERIVED.size :]))

@@ -61,7 +61,7 @@ class View:
     def __init__(self, txn: lmdb.Transaction, tables: Tables, path: Path, origin: str) -> None:
         self.txn = txn
         self.tables = tables
-        self._path = path
+        self.path = path
         self._origin = origin
         self._open_catalogue: tuple[int, tuple[Digest, ...]] | None = None
         """Leaf index and chunk digests of the catalogue read last: pages mostly stay within one."""
@@ -137,11 +137,15 @@ class View:
         found = self._get(self.tables.entries, index)
         return None if found is None else EntryRecord.decode(found)
 
+    def statement_from(self, index: int) -> int | None:
+        """Index of the first entry from `index` on: leaves between entries are derived ones."""
+        return self._first(self.tables.entries, index)
+
     def recorded(self, index: int) -> EntryRecord:
         """As `entry`, of an index that must exist. Raises: StoreCorrupt."""
         found = self.entry(index)
         if found is None:
-            raise StoreCorrupt(self._path, f"entry {index}", "missing")
+            raise StoreCorrupt(self.path, f"entry {index}", "missing")
         return found
 
     def raw(self, record: EntryRecord) -> bytes:
@@ -205,10 +209,10 @@ class View:
         """Header, manifest and the chunks' digests of the catalogue at a leaf. Raises: StoreCorrupt."""
         header = self.statement(index).content
         if not isinstance(header, CatalogueHeader):
-            raise StoreCorrupt(self._path, f"entry {index}", "not a catalogue, though its record says so")
+            raise StoreCorrupt(self.path, f"entry {index}", "not a catalogue, though its record says so")
         manifest = self.blob(header.manifest)
         if manifest is None:
-            raise StoreCorrupt(self._path, f"manifest of entry {index}", "missing")
+            raise StoreCorrupt(self.path, f"manifest of entry {index}", "missing")
         return header, manifest, parse_manifest(header, manifest)
 
     def claim(self, index: int, record: EntryRecord, position: int) -> bytes:
@@ -303,7 +307,7 @@ class View:
 
     def _present(self, value: memoryview | bytes | None, what: str) -> memoryview:
         if value is None:
-            raise StoreCorrupt(self._path, what, "missing")
+            raise StoreCorrupt(self.path, what, "missing")
         return value  # type: ignore[return-value]
 
 

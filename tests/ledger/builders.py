@@ -6,19 +6,21 @@ Keys come from fixed seeds, so that a failing test fails again. They protect not
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consensus.types import Digest, Epoch, EpochParameters, PublicKey, ValidatorIndex
+from ledger.apply import Applied, DerivedEntry, claims_in
 from ledger.catalogue import Catalogue, CatalogueHeader, build_catalogue
 from ledger.claim import Claim, Media, Subject
 from ledger.genesis import Genesis, Member, MemberKeys, Role, encode_genesis, parse_genesis
 from ledger.governance import Change, proposal_id
 from ledger.member import CHAIN
 from ledger.payload import Payload, build_payload
+from ledger.rights import ClaimId, ClaimRights
 from ledger.roster import Roster
 from ledger.statement import Content, Statement, parse_statement, sign_statement
 from tests.ledger.keys import TestChainKey, member_keys
@@ -131,11 +133,15 @@ class MemoryView:
 
     def __init__(self, roster: Roster | None = None) -> None:
         self.statements: list[Statement] = []
+        self.derived: dict[int, DerivedEntry] = {}
+        self.rights: dict[ClaimId, ClaimRights] = {}
+        self.is_ending = False
         self.roster = make_consortium().genesis.roster if roster is None else roster
 
     @property
     def size(self) -> int:
-        return len(self.statements)
+        """Leaves."""
+        return len(self.statements) + len(self.derived)
 
     def voters_for(self, proposal: Digest) -> frozenset[str]:
         return frozenset(
@@ -148,22 +154,38 @@ class MemoryView:
             s.issuer == voter and isinstance(s.content, Change) and s.content.epoch == epoch for s in self.statements
         )
 
-    def _find(self, *matches: bool) -> int | None:
-        return next((index for index, match in enumerate(matches) if match), None)
+    def record(self, applied: Applied) -> None:
+        """Takes up what a block added."""
+        self.statements += [entry.statement for entry in applied.entries]
+        self.derived |= {leaf.index: leaf for leaf in applied.derived}
+        self.rights |= {rights.claim: rights for rights in applied.rights}
+        self.is_ending |= applied.next_roster is not None
+
+    def _find(self, match: Callable[[Statement], bool]) -> int | None:
+        indices = (index for index in range(self.size) if index not in self.derived)
+        return next((index for index, each in zip(indices, self.statements, strict=True) if match(each)), None)
 
     def index_of_statement(self, digest: Digest) -> int | None:
-        return self._find(*(statement.digest == digest for statement in self.statements))
+        return self._find(lambda s: s.digest == digest)
 
     def index_of_signed(self, signed_digest: Digest) -> int | None:
-        return self._find(*(statement.signed_digest == signed_digest for statement in self.statements))
+        return self._find(lambda s: s.signed_digest == signed_digest)
 
     def index_of_client_ref(self, issuer: str, client_ref: str) -> int | None:
-        return self._find(*((s.issuer, s.client_ref) == (issuer, client_ref) for s in self.statements))
+        return self._find(lambda s: (s.issuer, s.client_ref) == (issuer, client_ref))
 
     def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
         return self._find(
-            *(
-                isinstance(s.content, CatalogueHeader) and (s.issuer, s.content.root) == (issuer, root)
-                for s in self.statements
-            )
+            lambda s: isinstance(s.content, CatalogueHeader) and (s.issuer, s.content.root) == (issuer, root)
         )
+
+    def issuer_of(self, claim: ClaimId) -> str | None:
+        found = next((s for s in self.statements if s.digest == claim.statement), None)
+        return None if found is None or claim.position >= claims_in(found) else found.issuer
+
+    def rights_of(self, claim: ClaimId) -> ClaimRights | None:
+        return self.rights.get(claim)
+
+    def stays_due(self, time_ms: int) -> Iterator[tuple[int, ClaimId]]:
+        stays = ((rights.stay, claim) for claim, rights in self.rights.items())
+        yield from sorted((stay.until_ms, claim) for stay, claim in stays if stay and 0 < stay.until_ms <= time_ms)

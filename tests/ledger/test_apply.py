@@ -40,7 +40,7 @@ def run(view: MemoryView, *payloads: list[Statement], bodies: dict[Digest, tuple
     """Executes a block and records it in the view."""
     listed = [(Digest(bytes([i]) * 32), statements) for i, statements in enumerate(payloads, 1)]
     applied = apply_block(view, 7, TIME, listed, bodies or {})
-    view.statements += [entry.statement for entry in applied.entries]
+    view.record(applied)
     return applied
 
 

@@ -70,7 +70,7 @@ def policy(delta_ms: int = 200, epoch: int = 0) -> SetPolicy:
 def run(view: MemoryView, *statements: Statement) -> Applied:
     """Executes a block, records it in the view, and lets the next epoch begin where one does."""
     applied = apply_block(view, 7, TIME, [(P, statements)], {})
-    view.statements += [entry.statement for entry in applied.entries]
+    view.record(applied)
     view.roster = applied.next_roster or view.roster
     return applied
 
@@ -189,7 +189,7 @@ def test_a_refusal_is_told_with_field_and_expectation() -> None:
     assert Receipt.decode(receipt.encode()) == receipt
 
 
-@pytest.mark.parametrize("reason", [reason for reason in Reason if reason >= Reason.OTHER_EPOCH])
+@pytest.mark.parametrize("reason", [r for r in Reason if Reason.OTHER_EPOCH <= r < Reason.NO_CLAIM])
 def test_every_refusal_has_words(reason: Reason) -> None:
     receipt = Receipt(
         statement=P, outcome=Outcome.REFUSED, index=0, height=1, block_time_ms=TIME, reason=reason

@@ -38,14 +38,23 @@ class GrowingStore:
         self.chain = ChainStore.open(path, GENESIS)
         self._sequence = 0
 
-    def add(self, *statements: bytes, bodies: Mapping[bytes, Catalogue] | None = None, complete: bool = True) -> None:
-        """One block of these statements. bodies: of the catalogues among them. complete: whether a quorum cosigns."""
+    def add(
+        self,
+        *statements: bytes,
+        bodies: Mapping[bytes, Catalogue] | None = None,
+        complete: bool = True,
+        time_ms: int | None = None,
+    ) -> None:
+        """One block of these statements, or an empty one.
+
+        bodies: of the catalogues among them. complete: whether a quorum cosigns. time_ms: of the block.
+        """
         bodies = bodies or {}
         for built in bodies.values():
             self.chain.put_blobs(blobs(built))
-        payload = self._payload(statements)
-        self.chain.put_payloads([payload])
-        block = self._block(payload)
+        payloads = [self._payload(statements)] if statements else []
+        self.chain.put_payloads(payloads)
+        block = self._block(payloads, time_ms)
         parsed = [parse_statement(raw) for raw in statements]
         claims = {
             statement.digest: check_catalogue(statement.content, built.manifest, built.chunks)
@@ -54,10 +63,12 @@ class GrowingStore:
             for built in (bodies[statement.raw],)
         }
         with self.chain.recorded() as recorded:
-            applied = apply_block(recorded, block.height, block.timestamp_ms, [(payload.digest, parsed)], claims)
-        frontier, _ = self.chain.frontier().extend(entry.statement.digest for entry in applied.entries)
+            applied = apply_block(
+                recorded, block.height, block.timestamp_ms, [(p.digest, parsed) for p in payloads], claims
+            )
+        frontier, _ = self.chain.frontier().extend(leaf.digest for leaf in applied.leaves())
         self.chain.commit(Commit(blocks=(block,), finalization=_finalize(block)), [applied], frontier)
-        if complete:
+        if complete and applied.leaf_count:
             self.cosign(frontier.size)
 
     def cosign(self, size: int, count: int = QUORUM) -> None:
@@ -95,7 +106,7 @@ class GrowingStore:
         )
         return unsigned.signed(key(author.id, "consensus").sign(unsigned.signing_bytes))
 
-    def _block(self, payload: Payload) -> Block:
+    def _block(self, payloads: Sequence[Payload], time_ms: int | None) -> Block:
         parent = self.chain.head().block
         view = View(parent.view + 1)
         return Block(
@@ -105,9 +116,9 @@ class GrowingStore:
             height=Height(parent.height + 1),
             parent_view=parent.view,
             parent=parent.digest,
-            timestamp_ms=BLOCK_TIME_MS + parent.height + 1,
+            timestamp_ms=time_ms or max(BLOCK_TIME_MS, parent.timestamp_ms) + 1,
             proposer=GENESIS.committee().leader(view),
-            payloads=(payload.digest,),
+            payloads=tuple(payload.digest for payload in payloads),
         )
 
 

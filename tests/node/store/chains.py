@@ -206,7 +206,7 @@ class ChainMaker:
                 self.catalogues,
             )
             view.extend(one)
-            frontier, _ = frontier.extend(entry.statement.digest for entry in one.entries)
+            frontier, _ = frontier.extend(leaf.digest for leaf in one.leaves())
             payloads += own
             made.append(block)
             applied.append(one)
