@@ -29,6 +29,7 @@ from node.rpc.answers import (
     RecordedStatement,
     SignedCheckpoint,
 )
+from node.rpc.claim_rights import RecordedRights, rights_from_wire
 from node.rpc.membership import EPOCHS_PER_PAGE, OpenVotes, RecordedEpoch, epochs_from_wire, votes_from_wire
 from node.rpc.types import Refusal, SubmissionResult
 from node.rpc.wire import result_from_wire
@@ -310,6 +311,13 @@ class NodeClient:
     def governance(self) -> OpenVotes:
         """What is voted on in the node's current epoch."""
         return votes_from_wire(self._call(self.stub.GetGovernance, pb.GetGovernanceRequest()))
+
+    # ---- rights ----
+
+    def rights(self, statement: bytes, position: int = 0) -> RecordedRights:
+        """Where one claim's rights stand. Raises besides: ValueError for an answer that is none."""
+        request = pb.GetClaimRightsRequest(statement_digest=statement, position=position)
+        return rights_from_wire(self._call(self.stub.GetClaimRights, request))
 
     # ---- evidence ----
 

@@ -26,11 +26,14 @@ def media_digest(given: str) -> bytes:
         raise CliError(message, Exit.NO_INPUT) from error
 
 
-def statement_digest(given: str) -> bytes:
-    """64 hexadecimal digits, or a .stretto file, whose statement's SHA-256 is taken. Raises: CliError."""
+def statement_digest(given: str, what: str = "--statement") -> bytes:
+    """64 hexadecimal digits, or a .stretto file, whose statement's SHA-256 is taken. what: for errors.
+
+    Raises: CliError.
+    """
     if _HEX.fullmatch(given):
         return bytes.fromhex(given)
     from catalog.submission import SUBMISSION_BYTES_MAX, parse_submission
 
-    data = read_file(Path(given), SUBMISSION_BYTES_MAX, "--statement")
+    data = read_file(Path(given), SUBMISSION_BYTES_MAX, what)
     return hashlib.sha256(parse_submission(data).statement).digest()

@@ -31,6 +31,7 @@ STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("claim", "cli.claim", "claim_command", "Make one signed statement from audio files and their tags."),
             Verb("submit", "cli.submit", "submit_command", "Send a statement to a node and wait until it is final."),
             Verb("catalog", "cli.catalog", "catalog_group", "Whole folders of music: scan, check, sign, submit."),
+            Verb("rights", "cli.rights", "rights_group", "Dispute a claim, answer, transfer, withdraw; court orders."),
         ),
     ),
     (

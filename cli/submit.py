@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from catalog.submission import SUBMISSION_BYTES_MAX, parse_submission
+from catalog.submission import SUBMISSION_BYTES_MAX, Submission, parse_submission
 from cli.connect import connected
 from cli.files import read_file
 from cli.output import (
@@ -43,6 +43,18 @@ def submit_command(file: Path, node: str, wait: bool, deadline_s: float, as_json
       stretto submit autumn.stretto --node 127.0.0.1:5101 --wait
     """
     submission = parse_submission(read_file(file, SUBMISSION_BYTES_MAX, "the statement"))
+    result, took_ms = send(submission, node, deadline_s, wait=wait, name=file)
+    if as_json:
+        print_json(result_json(result, took_ms))
+    else:
+        print_result(result, took_ms)
+    return Exit.OK
+
+
+def send(
+    submission: Submission, node: str, deadline_s: float, *, wait: bool, name: object
+) -> tuple[SubmissionResult, float]:
+    """What became of it, and milliseconds that took. name: of what is sent, in errors. Raises: CliError if refused."""
     began = time.monotonic()
     with connected(node, deadline_s) as client:
         result = client.submit(submission.statement, submission.blobs, wait=wait)
@@ -51,7 +63,7 @@ def submit_command(file: Path, node: str, wait: bool, deadline_s: float, as_json
         assert result.refusal is not None, "a refusal says why"
         refusal = result.refusal
         raise CliError(
-            f"{printable(file)} was refused: {refusal.code}: {refusal.field}: expected {refusal.expected}, "
+            f"{printable(name)} was refused: {refusal.code}: {refusal.field}: expected {refusal.expected}, "
             f"got {refusal.value or 'nothing'}; nothing was recorded",
             Exit.REFUSED if refusal.retry_after_ms is None else Exit.RETRY,
             code=refusal.code,
@@ -59,21 +71,17 @@ def submit_command(file: Path, node: str, wait: bool, deadline_s: float, as_json
             value=refusal.value,
             expected=refusal.expected,
         )
-    if as_json:
-        print_json(_as_json(result, took_ms))
-    else:
-        _print(result, took_ms)
-    return Exit.OK
+    return result, took_ms
 
 
-def _as_json(result: SubmissionResult, took_ms: float) -> dict[str, Any]:
+def result_json(result: SubmissionResult, took_ms: float) -> dict[str, Any]:
     document: dict[str, Any] = {"ok": True, "state": result.state.name, "statement": result.digest.hex()}
     if result.state is not SubmissionState.ACCEPTED:
         document |= {"index": result.index, "height": result.height, "block_time_ms": result.block_time_ms}
     return document | {"took_ms": round(took_ms, 1)}
 
 
-def _print(result: SubmissionResult, took_ms: float) -> None:
+def print_result(result: SubmissionResult, took_ms: float) -> None:
     say(f"statement  {result.digest.hex()}")
     match result.state:
         case SubmissionState.FINAL:

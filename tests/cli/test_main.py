@@ -20,6 +20,8 @@ from cli.output import EXIT_MEANINGS, CliError, Exit, human_bytes, printable
 from consensus.errors import LocalError, RequestError
 from tests.cli.commands import Stretto, modules_after
 
+RIGHTS = ("dispute", "respond", "resolve", "withdraw", "transfer", "supersede", "order", "show")
+
 
 def test_help_tells_the_story_in_order_and_explains_every_exit_code(stretto: Stretto) -> None:
     ended = stretto("--help")
@@ -50,6 +52,7 @@ def test_every_verb_has_an_example_and_json(stretto: Stretto, verb: str) -> None
         *(("gpu", part) for part in ("status", "selftest", "bench", "calibrate")),
         *(("govern", part) for part in ("admit", "remove", "rotate-key", "set-policy", "member-record", "list")),
         *(("epochs", part) for part in ("list", "export", "verify")),
+        *(("rights", verb) for verb in RIGHTS),
     ],
 )
 def test_every_part_of_a_verb_has_an_example_and_json(stretto: Stretto, verb: tuple[str, str]) -> None:
