@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.artifacts import calldata, code_differs, decoded, decoded_call, named_error, topic
-from bridge.checkpoints import BridgeState, ChainCheckpoint, SignedCheckpoint
+from bridge.checkpoints import BridgeState, SignedCheckpoint
 from bridge.endpoints import Endpoints, data, number
 from bridge.errors import ContractRefuses, MalformedAnswer, RpcError, WrongContract
+from consensus.errors import MalformedMessage
+from consensus.types import Digest, Epoch
+from ledger.chain_checkpoint import ChainCheckpoint
 
 NAME: Final = "CheckpointBridge"
 LOG_BLOCKS: Final = 1000
 """Blocks in one question for events: what public endpoints commonly allow."""
+LOG_QUESTIONS_MAX: Final = 500
 SIGNATURES_MAX: Final = 64
 
 
@@ -55,9 +59,9 @@ class BridgeContract:
             block=block,
         )
 
-    def pending_size(self) -> int:
-        """With what waits in the endpoint's pool already applied, where the endpoint can tell."""
-        return int(self._read("size", "pending"))
+    def pending(self) -> tuple[int, int]:
+        """Epoch and size with what waits in one endpoint's pool already applied, where it can tell."""
+        return int(self._read("epoch", "pending")), int(self._read("size", "pending"))
 
     def root_at(self, size: int, block: int) -> bytes:
         """By a quorum. Zero: none of that size."""
@@ -114,46 +118,38 @@ class BridgeContract:
 
     # ---- what happened ----
 
-    def receipt(self, hash_: bytes, *, agreed: bool = False) -> Receipt | None:
-        ask = self.endpoints.agree if agreed else self.endpoints.ask
-        found: Receipt | None = ask("eth_getTransactionReceipt", "0x" + hash_.hex(), form=self._receipt)
-        return found
-
-    def _receipt(self, value: Any) -> Receipt | None:
-        if value is None:
-            return None
-        logs = value["logs"]
-        if not isinstance(logs, list):
-            raise ValueError("logs are no list")  # noqa: TRY004
-        ours = [each for each in logs if data(each["address"], 20) == self.address and each["topics"]]
-        made = value.get("contractAddress")
-        return Receipt(
-            block=number(value["blockNumber"]),
-            block_hash=data(value["blockHash"], 32),
-            gas_used=number(value["gasUsed"]),
-            gas_price=number(value.get("effectiveGasPrice", "0x0")),
-            succeeded=number(value["status"]) == 1,
-            topics=frozenset(data(each["topics"][0], 32) for each in ours),
-            contract=None if made is None else data(made, 20),
-        )
-
     def fork_evidence(self, first: int, last: int) -> tuple[SignedCheckpoint, ...]:
         """What the transaction that froze the bridge carried, searched from block `last` down to `first`."""
-        while last >= first:
+        hash_ = self._last_event("Forked", (), first, last)
+        return () if hash_ is None else self.checkpoints_of(hash_)
+
+    def recorded(self, size: int, first: int, last: int) -> SignedCheckpoint | None:
+        """The signed checkpoint by which `size` was recorded; None where it is not found."""
+        hash_ = self._last_event("CheckpointAccepted", ("0x" + size.to_bytes(32, "big").hex(),), first, last)
+        try:
+            return None if hash_ is None else self.checkpoints_of(hash_)[0]
+        except MalformedAnswer:
+            return None  # recorded by the constructor
+
+    def _last_event(self, event: str, topics: tuple[str, ...], first: int, last: int) -> bytes | None:
+        """Hash of the last transaction with such an event; the search is bounded."""
+        for _ in range(LOG_QUESTIONS_MAX):
+            if last < first:
+                break
             start = max(first, last - LOG_BLOCKS + 1)
             query = {
                 "address": self._to,
                 "fromBlock": hex(start),
                 "toBlock": hex(last),
-                "topics": ["0x" + topic(NAME, "Forked").hex()],
+                "topics": ["0x" + topic(NAME, event).hex(), *topics],
             }
             hashes: list[bytes] = self.endpoints.ask(
                 "eth_getLogs", query, form=lambda value: [data(each["transactionHash"], 32) for each in value]
             )
             if hashes:
-                return self.checkpoints_of(hashes[-1])
+                return hashes[-1]
             last = start - 1
-        return ()
+        return None
 
     def checkpoints_of(self, hash_: bytes) -> tuple[SignedCheckpoint, ...]:
         """What a transaction to the bridge carried. Raises: MalformedAnswer where it is no such transaction."""
@@ -168,7 +164,10 @@ class BridgeContract:
             except ValueError:
                 continue
             count = 2 if method.startswith("report") else 1
-            return tuple(_signed(genesis, each) for each in arguments[:count])
+            try:
+                return tuple(_signed(genesis, each) for each in arguments[:count])
+            except MalformedMessage:
+                break
         raise MalformedAnswer(self.endpoints.chain, f"transaction 0x{hash_.hex()} is no call of the bridge")
 
 
@@ -176,7 +175,27 @@ def _signed(genesis: bytes, value: Any) -> SignedCheckpoint:
     (epoch, size, root, successor), validators, signatures = value
     return SignedCheckpoint(
         consortium=genesis,
-        checkpoint=ChainCheckpoint(epoch=epoch, size=size, root=root, successor=successor),
+        checkpoint=ChainCheckpoint(epoch=Epoch(epoch), size=size, root=root, successor=Digest(successor)),
         validators=tuple(bytes.fromhex(each[2:]) for each in validators),
         signatures=tuple(r + vs for r, vs in signatures[:SIGNATURES_MAX]),
+    )
+
+
+def receipt_of(value: Any, contract: bytes | None) -> Receipt | None:
+    """From eth_getTransactionReceipt; topics are those of `contract`'s events. Raises: ValueError, KeyError."""
+    if value is None:
+        return None
+    logs = value["logs"]
+    if not isinstance(logs, list):
+        raise ValueError("logs are no list")  # noqa: TRY004
+    ours = [each for each in logs if data(each["address"], 20) == contract and each["topics"]]
+    made = value.get("contractAddress")
+    return Receipt(
+        block=number(value["blockNumber"]),
+        block_hash=data(value["blockHash"], 32),
+        gas_used=number(value["gasUsed"]),
+        gas_price=number(value.get("effectiveGasPrice", "0x0")),
+        succeeded=number(value["status"]) == 1,
+        topics=frozenset(data(each["topics"][0], 32) for each in ours),
+        contract=None if made is None else data(made, 20),
     )

@@ -179,7 +179,13 @@ class Endpoints:
 
     def finalized(self, depth: int | None = None) -> Head:
         """The newest block that a quorum calls final. depth: so many below a quorum's head instead."""
-        tag = "finalized" if depth is None else "latest"
+        return self._common("finalized", 0) if depth is None else self._common("latest", depth)
+
+    def common_head(self) -> Head:
+        """The newest block that a quorum has: what all of them can be asked about."""
+        return self._common("latest", 0)
+
+    def _common(self, tag: str, depth: int) -> Head:
         heads: list[int] = []
         enough = min(len(self._usable()), self.quorum + 1)
         for answer in self._answers(
@@ -191,8 +197,8 @@ class Endpoints:
                 break
         if len(heads) < self.quorum:
             raise NoEndpoint(self.chain, self._reasons())
-        # With more than a quorum heard, one that is far ahead or far behind does not decide.
-        height = sorted(heads, reverse=True)[self.quorum - 1] - (depth or 0)
+        # With more than a quorum heard, one that is far ahead does not decide.
+        height = sorted(heads, reverse=True)[self.quorum - 1] - depth
         found: Head = self.agree("eth_getBlockByNumber", hex(max(0, height)), False, form=head_of)
         return found
 

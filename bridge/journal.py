@@ -322,10 +322,16 @@ class Journal:
                 account,
             )
 
-    def find(self, hash_: bytes) -> Attempt | None:
+    def of_call(self, chain: int, account: bytes, kind: str, call: bytes) -> list[Attempt]:
+        """Attempts at exactly this, oldest first; not those that can never be mined."""
         with self._lock:
-            found = self._attempts("hash = ?", hash_)
-        return found[0] if found else None
+            return self._attempts(
+                "chain = ? AND account = ? AND kind = ? AND call = ? AND state NOT IN ('replaced', 'lost') ORDER BY id",
+                chain,
+                account,
+                kind,
+                call,
+            )
 
     def totals(self) -> list[Total]:
         """Of everything that is closed, since the journal began."""

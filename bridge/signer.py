@@ -14,13 +14,15 @@ from typing import Any, Final, Protocol
 
 from coincurve import PrivateKey, PublicKey
 
-from bridge.checkpoints import ORDER
 from bridge.errors import ExposedSecret, SignerError
 from bridge.imports import quietly
-from bridge.transaction import RecoverableSignature, Transaction, keccak256
+from bridge.transaction import RecoverableSignature, Transaction
+from ledger.keccak import keccak256
 
 SECRET_BYTES_MAX: Final = 1024
 """Of a file with a password or PIN."""
+ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+"""Of secp256k1. Source: SEC 2, section 2.4.1."""
 KEYSTORE_BYTES_MAX: Final = 64 * 1024
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import rlp
-from Crypto.Hash import keccak
+
+from ledger.keccak import keccak256
 
 
 class Fees(NamedTuple):
@@ -22,11 +23,6 @@ class RecoverableSignature(NamedTuple):
     r: int
     s: int
     parity: int
-
-
-def keccak256(data: bytes) -> bytes:
-    """32 bytes."""
-    return bytes(keccak.new(data=data, digest_bits=256).digest())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
