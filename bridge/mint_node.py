@@ -1,4 +1,4 @@
-"""What minting and checking tokens ask of a node besides what relaying does; nothing is believed before it is proven."""
+"""What minting and checking tokens ask of a node besides relaying; nothing is believed before it is proven."""
 
 from __future__ import annotations
 

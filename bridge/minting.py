@@ -189,6 +189,22 @@ class Minter:
         place = self._place(leaf, time.monotonic() + wait_s, relay=relay, evidence=None)
         return self._send("status", token, leaf, TokenContract.status_call(status, place))
 
+    def push(self, terms: MintTerms, *, wait_s: float = 0.0, relay: bool = False) -> Done:
+        """Brings the newest status of the terms' token to the contract. Raises: as `show_status`."""
+        consortium = self.node.log().consortium
+        entry = terms.entry(consortium)
+        rights = self.node.rights(terms.claim, terms.position)
+        mint = None if rights is None else rights.mint(entry)
+        if mint is None or not mint.seq:
+            raise MintRefused("NoStatus", "the ledger has no STATUS leaf of this token: nothing has happened to it")
+        leaf = self.node.derived(index=mint.status_index)
+        if leaf is None:
+            raise MintRefused("WrongTree", f"the node's log has no derived leaf {mint.status_index}")
+        status = read_status(leaf.preimage, consortium)
+        if status.mint != entry:
+            raise MintRefused("WrongTree", "the node names a STATUS leaf of another token")
+        return self.show_status(status, leaf, wait_s=wait_s, relay=relay)
+
     # ---- a leaf's place ----------------------------------------------------------------------------------------------
 
     def _place(self, leaf: Leaf, until: float, *, relay: bool, evidence: Path | None) -> Place:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, Self
 
 import grpc
 
@@ -85,7 +85,7 @@ class GrpcNode:
             self._channel = grpc.secure_channel(address, credentials, options)
         self._stub = StrettoStub(self._channel)
 
-    def __enter__(self) -> GrpcNode:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -51,6 +51,10 @@ STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         ),
     ),
     (
+        "4. Turn it into tokens",
+        (Verb("mint", "cli.mint", "mint_group", "From a claim on record to a token on a public chain."),),
+    ),
+    (
         "Try it on this machine",
         (
             Verb("demo", "cli.demo", "demo_command", "The whole journey on four local nodes, forgeries refused."),

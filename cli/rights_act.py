@@ -165,7 +165,10 @@ def _made(make: Callable[[Digest, Digest], RightsChange], claim: Digest, head: D
 
 
 def roster_for(act: Act, *, offline: bool, deadline_s: float) -> Roster:
-    """Of the newest epoch known: from the file of epochs, else proven by a node, else the genesis'. Raises: CliError."""
+    """Of the newest epoch known: from the file of epochs, else proven by a node, else the genesis'.
+
+    Raises: CliError.
+    """
     import os
 
     genesis = require_genesis(act.genesis_path)
