@@ -32,6 +32,20 @@ from ledger.evidence_report import Check, Outcome, Verdict
 from ledger.genesis import Genesis, Member
 from ledger.roster import Roster
 
+__all__ = [
+    "CHAIN_CHECKS",
+    "CHECKS",
+    "MISBEHAVIOUR_BYTES",
+    "ChainMisbehaviour",
+    "Evidence",
+    "MalformedMisbehaviour",
+    "MisbehaviourEvidence",
+    "MisbehaviourReport",
+    "describe_vote",
+    "parse_misbehaviour",
+    "verify_misbehaviour",
+]
+
 _TAG: Final = b"stretto/misbehaviour/v1"
 _HEAD: Final = struct.Struct(">23s32sQQH")
 _VOTE: Final = struct.Struct(">BQ32s64s")

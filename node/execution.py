@@ -11,6 +11,7 @@ from ledger.apply import Applied, Overlay, apply_block
 from ledger.checkpoint import Checkpoint
 from ledger.roster import Roster
 from node.store.chain import ChainStore, Cosigned
+from node.store.chain_signatures import ChainSigned
 from node.validation import HeldPayload
 
 
@@ -34,13 +35,14 @@ def execute(
     *,
     cosign: bool = False,
     cosignatures: Sequence[Cosigned] = (),
+    chain_signatures: Sequence[ChainSigned] = (),
     finalizations: Sequence[Certificate] = (),
 ) -> Execution:
     """Applies the blocks of `commit` and writes blocks, entries, receipts and tree hashes in ONE durable transaction.
 
     held: gives the payloads of a block, in order; each was checked before this node voted or fetched it.
     The last block may end the epoch; then the store's rosters go on. Raises: BoundaryDiffers, as `ChainStore.commit`.
-    cosign, cosignatures, finalizations: what else goes into the transaction, see `ChainStore.commit`.
+    cosign, cosignatures, chain_signatures, finalizations: what else goes into the transaction, see `ChainStore.commit`.
     """
     frontier = store.frontier()
     applied_blocks: list[Applied] = []
@@ -59,6 +61,7 @@ def execute(
                 frontier, _ = frontier.extend(leaf.digest for leaf in applied.leaves())
                 checkpoints.append(Checkpoint(origin=store.rosters.origin, size=frontier.size, root=frontier.root()))
     store.commit(
-        commit, applied_blocks, frontier, cosign=cosign, cosignatures=cosignatures, finalizations=finalizations
+        commit, applied_blocks, frontier, cosign=cosign, cosignatures=cosignatures, chain_signatures=chain_signatures,
+        finalizations=finalizations,
     )  # fmt: skip
     return Execution(applied=tuple(applied_blocks), checkpoints=tuple(checkpoints))

@@ -37,7 +37,7 @@ from consensus.messages import Chain, ChainRequest
 from consensus.types import Certificate, Digest, ValidatorIndex
 from ledger.statement import Statement, check_authority
 from node.author import Author
-from node.cosigning import Cosigning
+from node.checkpoints import Checkpoints
 from node.courier import Courier
 from node.epoch import Core, EpochRun, MakeCore, Part
 from node.evidence import keep_evidence
@@ -58,7 +58,7 @@ from node.timer import Timer
 from node.trust import Trust
 from node.validation import HeldPayload
 from node.voice import Voice
-from node.wire import Cosignature, CosignatureRequest, Envelope, Hello, decode_envelope
+from node.wire import ChainSignature, Envelope, Hello, Signing, decode_envelope
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class Loop:
             wall_ms=clock.wall_ms,
         )
         self.mempool = self.author.mempool
-        self.cosigning = Cosigning(
+        self.checkpoints = Checkpoints(
             rosters=self.rosters,
             store=store,
             keys=keys,
@@ -202,7 +202,7 @@ class Loop:
         waiting, self._waiting = self._waiting or [], None
         # In one step, and what peers said first: as leader of a view that they have left this node would propose again.
         self.step(*waiting, *self._take_up_payloads())
-        self.cosigning.resume(sign=self._may_cosign)
+        self._resume_signing()
         self._timer.rouse()
 
     @property
@@ -238,8 +238,8 @@ class Loop:
         for sender, frame in frames:
             try:
                 envelope = decode_envelope(frame)
-                if self.epoch.roster.member(sender) is None:
-                    continue  # it has just been removed: its streams end any moment
+                if self.epoch.roster.member(sender) is None and not isinstance(envelope.message, ChainSignature):
+                    continue  # it has just been removed: its streams end any moment; its last epoch's end it may sign
                 if envelope.epoch > self.epoch.epoch:
                     self.courier.heard(sender, envelope.epoch)
                 received += self._hear(sender, envelope)
@@ -253,11 +253,8 @@ class Loop:
         """What the core is to be told of it. Raises: PeerError."""
         message, index = envelope.message, self.epoch.index(sender)
         match message:
-            case Cosignature():
-                self._cosigned(sender, message)
-            case CosignatureRequest():
-                for cosignature in self.cosigning.answer(message):
-                    self._voice.send(sender, cosignature)
+            case _ if isinstance(message, Signing):
+                self._hear_signing(sender, message)
             case Hello():
                 if index is None:
                     return ()
@@ -289,12 +286,17 @@ class Loop:
         """In doubt about its votes, it is in doubt about its watermark too: both lived on the same disk."""
         return self._votes and not self.trust.recovering
 
-    def _cosigned(self, sender: str, cosignature: Cosignature) -> None:
-        self.cosigning.tick(self._clock.monotonic_ms())
+    def _hear_signing(self, sender: str, message: Signing) -> None:
+        self.checkpoints.tick(self._clock.monotonic_ms())
         try:
-            self.cosigning.received(sender, cosignature)
+            for answer in self.checkpoints.hear(sender, message):
+                self._voice.send(sender, answer)
         finally:
             self._timer.rouse()
+
+    def _resume_signing(self) -> None:
+        # Whose seat is gone still signs the end of the epoch in which it had it.
+        self.checkpoints.resume(cosign=self._may_cosign, sign_for_chains=not self.trust.recovering)
 
     def connected(self, member: str) -> None:
         """A peer can be reached (again): says who we are and where we stand, so that whoever is behind finds out."""
@@ -324,7 +326,7 @@ class Loop:
         """Time may have made something due: the engine's timers, a payload to cut, a signature to repeat."""
         now = self._clock.monotonic_ms()
         self._cut(now)
-        self.cosigning.tick(now)
+        self.checkpoints.tick(now)
         due_ms = self._engine_due_ms()
         if due_ms is not None and now >= due_ms:
             self.step()
@@ -349,7 +351,7 @@ class Loop:
 
     def due_ms(self) -> int | None:
         """Monotonic time at which `tick` is wanted next."""
-        dues = (self._engine_due_ms(), self.mempool.cut_due_ms(), self.cosigning.due_ms())
+        dues = (self._engine_due_ms(), self.mempool.cut_due_ms(), self.checkpoints.due_ms())
         return min((due for due in dues if due is not None), default=None)
 
     def _engine_due_ms(self) -> int | None:
@@ -389,7 +391,7 @@ class Loop:
 
     def _note_trust(self) -> None:
         if self._votes and self.trust.note(self.core, lambda: self.store.head().block.view):
-            self.cosigning.resume()
+            self._resume_signing()
 
     def _obey(self, output: Output, events: deque[Event], commits: deque[Commit]) -> None:
         match output:
@@ -456,19 +458,17 @@ class Loop:
     # ---- finality ----------------------------------------------------------------------------------------------------
 
     def _commit(self, commit: Commit, events: deque[Event]) -> None:
+        cosignatures, chain_signatures = self.checkpoints.take_unwritten()
         executed = execute(
-            commit,
-            self.store,
-            self.holdings.take,
-            cosign=self._may_cosign,
-            cosignatures=self.cosigning.take_unwritten(),
-        )
+            commit, self.store, self.holdings.take, cosign=self._may_cosign, cosignatures=cosignatures,
+            chain_signatures=chain_signatures,
+        )  # fmt: skip
         self.voting.prune(commit.blocks[-1].view)
         for block in commit.blocks:
             self.author.settled(block.payloads)
         self._tell(executed)
-        self.cosigning.tick(self._clock.monotonic_ms())
-        (self.cosigning.sign if self._may_cosign else self.cosigning.reached)(executed.checkpoints)
+        self.checkpoints.tick(self._clock.monotonic_ms())
+        self.checkpoints.reached(executed.checkpoints, ended=commit.ends_epoch, sign=self._may_cosign)
         if self._votes:
             self.courier.push(commit, self.epoch.observers)
         if commit.ends_epoch:

@@ -37,6 +37,21 @@ _STORED: tuple[_Gauge, ...] = (
         "Final statements that no checkpoint with a quorum covers yet: evidence for them cannot be handed out.",
         lambda s: s.size - s.checkpoint_size,
     ),
+    (
+        "chain_checkpoint_statements",
+        "Statements that the newest checkpoint signed by a quorum for public chains covers.",
+        lambda s: s.chain_checkpoint_size,
+    ),
+    (
+        "chain_signatures_missing",
+        "Signatures that the newest checkpoint for public chains lacks of its quorum.",
+        lambda s: s.chain_signatures_missing,
+    ),
+    (
+        "chain_ends_missing",
+        "Epochs whose end no quorum has signed for public chains: a bridge does not get past them.",
+        lambda s: s.chain_ends_missing,
+    ),
     ("misbehaviours", "Pieces of evidence held that a validator contradicted itself.", lambda s: s.misbehaviours),
     (
         "consensus_running",

@@ -70,6 +70,10 @@ class Rosters:
         """None for an epoch this node has not reached."""
         return self._starts[epoch].roster if 0 <= epoch < len(self._starts) else None
 
+    def end_of(self, epoch: int) -> int | None:
+        """Leaves where an epoch ended; None where it has not."""
+        return self._starts[epoch + 1].size if 0 <= epoch < len(self._starts) - 1 else None
+
     def of_payload(self, payload: Payload) -> Roster:
         """Under which a payload is valid or not: that of its own epoch, or the current one where there is none yet."""
         return self.of_epoch(payload.header.epoch) or self.current

@@ -8,7 +8,7 @@ from consensus.messages import Message
 from node.courier import CONSENSUS_BYTES_MAX
 from node.epoch import EpochRun
 from node.outside import Outbox
-from node.wire import Cosignature, CosignatureRequest, NodeMessage, encode_within
+from node.wire import NodeMessage, Signing, encode_within
 
 
 class Voice:
@@ -23,12 +23,12 @@ class Voice:
         for frame in encode_within(message, CONSENSUS_BYTES_MAX, self._epoch().epoch):
             self._outbox.send_consensus(member, frame)
 
-    def broadcast(self, message: Message | Cosignature | CosignatureRequest) -> None:
+    def broadcast(self, message: Message | Signing) -> None:
         """To all other validators."""
         for frame in encode_within(message, CONSENSUS_BYTES_MAX, self._epoch().epoch):
             self._outbox.broadcast_consensus(frame)
 
-    def to_all(self, message: Cosignature | CosignatureRequest) -> None:
+    def to_all(self, message: Signing) -> None:
         """As `broadcast`, and to observers: they serve checkpoints too."""
         self.broadcast(message)
         for member in self._epoch().observers:

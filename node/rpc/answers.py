@@ -123,6 +123,12 @@ class NodeStatus:
     live: NodeLive
     misbehaviours: int = 0
     """Pieces of evidence the node holds."""
+    chain_checkpoint_size: int = 0
+    """Of the newest checkpoint that a quorum signed for public chains; 0 before the first."""
+    chain_signatures_missing: int = 0
+    """Signatures for public chains that the newest checkpoint lacks of its quorum."""
+    chain_ends_missing: int = 0
+    """Epochs whose end no quorum has signed for public chains yet."""
     disk: Disk | None = None
     """Of the node's store; None where it could not be looked at."""
 
@@ -221,6 +227,9 @@ def status_from_wire(message: pb.NodeStatusResponse) -> NodeStatus:
         checkpoint_signers=tuple(message.checkpoint_signers),
         live=live_from_wire(message),
         misbehaviours=message.misbehaviours,
+        chain_checkpoint_size=message.chain_checkpoint_size,
+        chain_signatures_missing=message.chain_signatures_missing,
+        chain_ends_missing=message.chain_ends_missing,
         disk=disk_from_wire(message.disk) if message.HasField("disk") else None,
     )
 

@@ -15,6 +15,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from consensus.errors import RequestError
 from ledger import errors as ledger
+from ledger.chain_checkpoint import SetNotBridgeable
 from node.mempool import Overloaded
 from node.refusals import NotAValidator, OtherEpoch
 from node.store.reader import InvalidPage
@@ -142,6 +143,7 @@ STATUSES: Final[Mapping[type[RequestError], grpc.StatusCode]] = MappingProxyType
         ledger.MalformedCatalogue: _Code.INVALID_ARGUMENT,
         ledger.MalformedCbor: _Code.INVALID_ARGUMENT,
         ledger.MalformedGenesis: _Code.INVALID_ARGUMENT,
+        SetNotBridgeable: _Code.FAILED_PRECONDITION,
         ledger.WrongConsortium: _Code.FAILED_PRECONDITION,
         ledger.InvalidStatementSignature: _Code.UNAUTHENTICATED,
         ledger.UnknownMember: _Code.PERMISSION_DENIED,

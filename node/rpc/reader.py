@@ -31,6 +31,7 @@ from node.logs import configure_logs
 from node.rpc.calls import SERVICE, UNARY_SECONDS_MAX, Handler, client_stream, server_stream, unary
 from node.rpc.calls import stop as end
 from node.rpc.derived import DerivedService
+from node.rpc.chain import ChainService
 from node.rpc.epochs import EpochService
 from node.rpc.evidence import EvidenceService
 from node.rpc.forward import NodeLink
@@ -71,6 +72,7 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
     watch = WatchService(store, tail)
     epochs = EpochService(store)
     derived = DerivedService(store, tail)
+    chain = ChainService(store, tail)
     evidence = EvidenceService(store, tail, genesis, config.member, load_keys(config, "export"))
     methods: dict[str, Handler] = {
         "SubmitStatement": link.unary("SubmitStatement"),
@@ -87,6 +89,7 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
         "NodeStatus": unary("NodeStatus", pb.NodeStatusRequest, reads.node_status),
         "ListMisbehaviour": unary("ListMisbehaviour", pb.ListMisbehaviourRequest, reads.list_misbehaviour),
         "ListEpochs": unary("ListEpochs", pb.ListEpochsRequest, epochs.list_epochs),
+        "GetChainCheckpoint": unary("GetChainCheckpoint", pb.GetChainCheckpointRequest, chain.get_chain_checkpoint),
         "GetGovernance": unary("GetGovernance", pb.GetGovernanceRequest, epochs.get_governance),
         "GetInclusionProof": unary("GetInclusionProof", pb.GetInclusionProofRequest, derived.get_inclusion_proof),
         "GetDerivedLeaf": unary("GetDerivedLeaf", pb.GetDerivedLeafRequest, derived.get_derived_leaf),
@@ -117,7 +120,12 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
 
 def _log_state(store: StoreReader) -> LogState:
     with store.snapshot() as snapshot:
-        return LogState(size=snapshot.size, checkpoint=snapshot.latest_checkpoint() or 0)
+        return LogState(
+            size=snapshot.size,
+            checkpoint=snapshot.latest_checkpoint() or 0,
+            chain_checkpoints=snapshot.chain_checkpoint_count(),
+            epoch=snapshot.rosters().epoch,
+        )
 
 
 def _can_read(store: StoreReader) -> bool:

@@ -168,6 +168,9 @@ class ReadService:
                     claims=head.claims,
                     checkpoint_size=size or 0,
                     checkpoint_signers=() if size is None else snapshot.signers(size),
+                    chain_checkpoint_size=snapshot.latest_chain_checkpoint() or 0,
+                    chain_signatures_missing=snapshot.chain_signatures_missing(),
+                    chain_ends_missing=snapshot.open_chain_ends(),
                     misbehaviours=snapshot.misbehaviour_count(),
                     disk=None if disk is None else disk_to_wire(disk),
                 )

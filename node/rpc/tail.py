@@ -20,10 +20,15 @@ RETRY_MS: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogState:
-    """size: leaves. checkpoint: size of the latest complete checkpoint; 0 where there is none."""
+    """size: leaves. checkpoint: size of the latest complete checkpoint; 0 where there is none.
+
+    chain_checkpoints: how many have a quorum for public chains. epoch: the current one.
+    """
 
     size: int
     checkpoint: int
+    chain_checkpoints: int = 0
+    epoch: int = 0
 
 
 class LogTail:
@@ -38,6 +43,10 @@ class LogTail:
         self._looks_without_news = 0
         self._wanted = asyncio.Event()
         self._looked: asyncio.Future[LogState] = asyncio.get_running_loop().create_future()
+
+    def now(self) -> LogState:
+        """The state at this moment. Raises: what looking at the store raises."""
+        return self._look()
 
     async def until(self, holds: Callable[[LogState], bool]) -> LogState:
         """The first state seen from now on for which `holds`.

@@ -20,6 +20,7 @@ from consensus.events import Commit
 from consensus.messages import Chain
 from consensus.types import Certificate, Digest, Epoch, Height, genesis_block
 from ledger.apply import Applied, Receipt
+from ledger.chain_checkpoint import ChainCheckpoint
 from ledger.checkpoint import Checkpoint
 from ledger.epochs import EpochProof
 from ledger.genesis import Genesis
@@ -28,7 +29,8 @@ from ledger.misbehaviour import Evidence
 from ledger.note import NoteSignature
 from ledger.payload import HEADER_BYTES, Payload, parse_payload_header
 from ledger.roster import Roster
-from node.store import epochs, misbehaviour, rights, schema
+from node.store import chain_signatures, epochs, misbehaviour, rights, schema
+from node.store.chain_signatures import ChainSignatures, ChainSigned
 from node.store.commitment import Commitment, Committed
 from node.store.environment import MAP_BYTES_MAX, WriterEnvironment
 from node.store.errors import CheckpointDiffers, CosignRefused, StoreMisused
@@ -223,20 +225,23 @@ class ChainStore:
         *,
         cosign: bool = False,
         cosignatures: Sequence[Cosigned] = (),
+        chain_signatures: Sequence[ChainSigned] = (),
         finalizations: Sequence[Certificate] = (),
     ) -> None:
         """Writes final blocks and all that follows from them, in one transaction.
 
         applied: one for each block, executed on this store. frontier: after all of them. cosign: moves the watermark
-        to them, as `record_cosigned` does. cosignatures: of earlier checkpoints, as for `put_cosignatures`. Both ride
-        along because each transaction of its own is another wait for the disk. finalizations: of earlier blocks of the
-        commit, ascending and verified: a node that syncs writes many commits as one, and serves each as it got it.
+        to them, as `record_cosigned` does. cosignatures, chain_signatures: of earlier checkpoints, as for
+        `put_cosignatures` and `put_chain_signatures`. All ride along because each transaction of its own is another
+        wait for the disk. finalizations: of earlier blocks of the commit, ascending and verified: a node that syncs
+        writes many commits as one, and serves each as it got it.
         Raises: StoreFull; StoreMisused where this does not continue what is stored; BoundaryDiffers, with nothing
         written, where the last block names another roster than execution gave; as those two methods.
         """
 
         def work(txn: lmdb.Transaction) -> Committed:
             self._write_cosignatures(txn, cosignatures)
+            self._chain_signatures(txn).put(chain_signatures)
             self._write_finalizations(txn, commit, finalizations)
             made = Commitment(txn, self._tables, self._env.path, self._genesis.origin).write(commit, applied, frontier)
             epochs.Handover(txn, self._tables, self._env.path).write(commit, applied, self._next_roster)
@@ -345,6 +350,60 @@ class ChainStore:
     def latest_complete(self) -> int | None:
         """Size of the newest checkpoint with a quorum of cosignatures."""
         return self._read(View.latest_complete)
+
+    # ---- checkpoints for public chains -------------------------------------------------------------------------------
+
+    def chain_checkpoint_at(self, size: int) -> ChainCheckpoint | None:
+        """See `chain_signatures.checkpoint_of`."""
+        return self._read(lambda view: chain_signatures.checkpoint_of(view, self._env.path, self.rosters, size))
+
+    def checkpoint_time_ms(self, size: int) -> int | None:
+        """Block time of the checkpoint of that size; None where no block ended there."""
+        return self._read(lambda view: view.boundary_time_ms(size))
+
+    def cover_cosigned(self, size: int, root: bytes) -> None:
+        """Makes sure, durably, that the watermark reaches `size` and that this log is the one that was cosigned.
+
+        Raises: as `record_cosigned`.
+        """
+
+        def is_covered(view: View) -> bool:
+            signed = view.watermark()
+            held = view.counters().size
+            return (
+                signed is not None
+                and size <= signed[0] <= held
+                and root_at(signed[0], view.tree_hash) == signed[1]
+                and root_at(size, view.tree_hash) == root
+            )
+
+        if not self._read(is_covered):
+            self.record_cosigned(size, root)
+
+    def record_chain_end(self, checkpoint: ChainCheckpoint) -> None:
+        """As what this node signs the end of an epoch; a signature leaves only after this returned.
+
+        Raises: ChainEndRefused where it recorded another.
+        """
+        self._env.write(lambda txn: self._chain_signatures(txn).record_end(checkpoint))
+
+    def put_chain_signatures(self, signed: Sequence[ChainSigned]) -> None:
+        """Keeps signatures that the caller has verified. Raises: as `ChainSignatures.put`."""
+        self._env.write(lambda txn: self._chain_signatures(txn).put(signed))
+
+    def chain_signatures(self, size: int) -> tuple[tuple[str, bytes], ...]:
+        """(member id, signature), ascending by member id."""
+        return self._read(lambda view: chain_signatures.signatures(view, size))
+
+    def is_chain_complete(self, size: int) -> bool:
+        return self._read(lambda view: chain_signatures.is_complete(view, size))
+
+    def open_chain_ends(self, limit: int) -> tuple[int, ...]:
+        """See `chain_signatures.open_ends`."""
+        return self._read(lambda view: chain_signatures.open_ends(view, self._env.path, self.rosters, limit))
+
+    def _chain_signatures(self, txn: lmdb.Transaction) -> ChainSignatures:
+        return ChainSignatures(self._view(txn), self._env.path, self.rosters)
 
     # ---- misbehaviour ------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from ledger.merkle import root_at
 from ledger.note import check_note_signature
 from ledger.payload import check_payload, parse_payload
 from node.rosters import Rosters
-from node.store import misbehaviour, schema
+from node.store import chain_signatures, misbehaviour, schema
 from node.store.errors import StoreNotReady
 from node.store.index_check import check_rows
 from node.store.reader import StoreReader
@@ -97,7 +97,7 @@ def check_store(path: Path, genesis: Genesis, progress: Progress = _silent) -> t
     reader = StoreReader(path, genesis)
     try:
         with reader.view() as view:
-            _check_view(view, genesis, checks, progress)
+            _check_view(view, path, genesis, checks, progress)
     except StoreNotReady:
         raise
     except _ANY_FAULT as error:
@@ -107,12 +107,14 @@ def check_store(path: Path, genesis: Genesis, progress: Progress = _silent) -> t
     return tuple(checks.results)
 
 
-def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progress) -> None:
+def _check_view(view: View, path: Path, genesis: Genesis, checks: _Checks, progress: Progress) -> None:
     with closing(Replay(view, genesis)) as replay:
-        _check_replayed(view, genesis, replay, checks, progress)
+        _check_replayed(view, path, genesis, replay, checks, progress)
 
 
-def _check_replayed(view: View, genesis: Genesis, replay: Replay, checks: _Checks, progress: Progress) -> None:
+def _check_replayed(
+    view: View, path: Path, genesis: Genesis, replay: Replay, checks: _Checks, progress: Progress
+) -> None:
     head = view.counters().height
     with checks.check("open") as found:
         found.append(f"schema {schema.SCHEMA}, genesis {genesis.digest.hex()}")
@@ -136,6 +138,9 @@ def _check_replayed(view: View, genesis: Genesis, replay: Replay, checks: _Check
         found.append(_check_cosignatures(view, replay.rosters))
     with checks.check("cosigned watermark") as found:
         found.append(_check_watermark(view))
+    with checks.check("chain signatures") as found:
+        _require(done, replay)
+        found.append(_check_chain_signatures(view, path, replay.rosters))
     with checks.check("index") as found:
         _require(done, replay)
         found.append(check_rows(view, replay.rows))
@@ -228,6 +233,14 @@ def _check_misbehaviour(view: View, rosters: Rosters) -> str:
     if fault is not None:
         raise Contradiction(f"evidence {count}", f"proves nothing: {fault}")
     return f"{count} proven"
+
+
+def _check_chain_signatures(view: View, path: Path, rosters: Rosters) -> str:
+    """Every signature is a validator's over this store's own checkpoint; complete has a quorum; one end an epoch."""
+    found, fault = chain_signatures.check(view, path, rosters)
+    if fault is not None:
+        raise Contradiction("signatures for public chains", fault)
+    return found
 
 
 def _check_blobs(view: View, replay: Replay) -> str:

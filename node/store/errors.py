@@ -120,6 +120,18 @@ class CosignRefused(StoreError):
         self.signed_root = signed_root
 
 
+class ChainEndRefused(StoreError):
+    """This node signed another end of that epoch for public chains before: two would prove a fork (design D12)."""
+
+    def __init__(self, path: Path, epoch: int, asked: str, signed: str) -> None:
+        super().__init__(
+            path,
+            f"refused to sign the end of epoch {epoch} for public chains as {asked}: {signed} was signed before; run "
+            "`stretto store check` and compare with the others before this node signs again",
+        )
+        self.epoch = epoch
+
+
 class CheckpointDiffers(StoreError):
     """A checkpoint that is not one of this node's own tree: either ahead of it, or of another history.
 

@@ -16,6 +16,7 @@ from consensus.errors import RequestError
 from consensus.types import Block, Certificate, Digest
 from ledger.apply import CountedVote
 from ledger.catalogue import Catalogue
+from ledger.chain_checkpoint import ChainCheckpoint
 from ledger.checkpoint import Checkpoint, checkpoint_note
 from ledger.claim import read_claim_keys
 from ledger.derived import DerivedKind, derived_entry, derived_kind
@@ -26,7 +27,7 @@ from ledger.merkle import Frontier
 from ledger.rights import ClaimId, ClaimRights, initial
 from ledger.roster import Roster
 from node.rosters import Rosters
-from node.store import epochs, misbehaviour, rights, schema
+from node.store import chain_signatures, epochs, misbehaviour, rights, schema
 from node.store.environment import LIB_VERSION, MAP_BYTES_MAX, READERS_MAX, raise_translated
 from node.store.errors import StoreCorrupt, StoreNotReady
 from node.store.records import KeyKind
@@ -256,6 +257,39 @@ class ReadSnapshot:
             return None
         return checkpoint_note(checkpoint, [log for _, log, _ in signed], [line for _, _, line in signed]).encode()
 
+    # ---- checkpoints for public chains -------------------------------------------------------------------------------
+
+    def chain_checkpoint(self, size: int) -> ChainCheckpoint | None:
+        """See `chain_signatures.checkpoint_of`."""
+        return chain_signatures.checkpoint_of(self._view, self._path, self.rosters(), size)
+
+    def chain_signatures(self, size: int) -> tuple[tuple[str, bytes], ...]:
+        """(member id, signature), ascending by member id."""
+        return chain_signatures.signatures(self._view, size)
+
+    def chain_complete_from(self, size: int) -> int | None:
+        """The first of at least `size` leaves with a quorum."""
+        return chain_signatures.complete_from(self._view, size)
+
+    def latest_chain_checkpoint(self) -> int | None:
+        """Size of the newest with a quorum."""
+        return chain_signatures.latest_complete(self._view)
+
+    def chain_checkpoint_count(self) -> int:
+        """How many have a quorum."""
+        return chain_signatures.complete_count(self._view)
+
+    def chain_signatures_missing(self) -> int:
+        """Signatures that the newest one lacks of its quorum."""
+        size = chain_signatures.latest_signed(self._view)
+        if size is None or chain_signatures.is_complete(self._view, size):
+            return 0
+        return self.rosters().of_size(size).quorum - len(self.chain_signatures(size))
+
+    def open_chain_ends(self) -> int:
+        """Epochs whose end has no quorum yet, so that no bridge gets past them."""
+        return len(chain_signatures.open_ends(self._view, self._path, self.rosters(), len(self.rosters().starts)))
+
     # ---- misbehaviour ------------------------------------------------------------------------------------------------
 
     def misbehaviour_count(self) -> int:
@@ -344,6 +378,9 @@ _LATER: Final = {
     "derived_index": schema.DERIVED_INDEX,
     "rights": schema.RIGHTS,
     "stays": schema.STAYS,
+    "chain_signatures": schema.CHAIN_SIGNATURES,
+    "chain_complete": schema.CHAIN_COMPLETE,
+    "chain_ends": schema.CHAIN_ENDS,
 }
 """Fields of Tables, and the databases that a store may lack until its writer is started again."""
 assert set(_LATER.values()) == set(schema.LATER_DATABASES)

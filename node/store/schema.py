@@ -56,6 +56,12 @@ VOTES: Final = b"governance_votes"
 """proposal, member id -> u64 leaf index of the vote. Of the current epoch only: votes lapse with it."""
 DROPPED: Final = b"dropped_payloads"
 """payload number -> u64 epoch, of payloads that no block ordered before their epoch ended."""
+CHAIN_SIGNATURES: Final = b"chain_signatures"
+"""size, member id -> 64 bytes: a validator's signature for public chains."""
+CHAIN_COMPLETE: Final = b"chain_complete"
+"""size -> empty: checkpoints signed by a quorum for public chains."""
+CHAIN_ENDS: Final = b"chain_ends"
+"""epoch -> u64 size, 32 bytes root, 32 bytes successor: what this node signed, or was about to sign, as its end."""
 
 DERIVED: Final = b"derived"
 """leaf index -> DerivedRecord, of leaves that follow from statements."""
@@ -70,7 +76,10 @@ DATABASES: Final = (
     META, BLOCKS, FINALIZATIONS, BOUNDARIES, PAYLOADS, PAYLOAD_NUMBERS, PENDING, BLOBS, UPLOADS, ENTRIES, MARKS,
     RECEIPTS, HASHES, INDEX_TABLE, INDEX_RUNS, INDEX_HEADS, COSIGNATURES, COMPLETE,
 )  # fmt: skip
-LATER_DATABASES: Final = (MISBEHAVIOUR, ROSTERS, VOTES, DROPPED, DERIVED, DERIVED_INDEX, RIGHTS, STAYS)
+LATER_DATABASES: Final = (
+    MISBEHAVIOUR, ROSTERS, VOTES, DROPPED, CHAIN_SIGNATURES, CHAIN_COMPLETE, CHAIN_ENDS, DERIVED, DERIVED_INDEX, RIGHTS,
+    STAYS,
+)  # fmt: skip
 """Added since SCHEMA was fixed: a store without them is whole, and the writer makes them when it opens it."""
 
 META_SCHEMA: Final = b"schema"
@@ -140,6 +149,9 @@ class Tables:
         self.derived_index = databases.get(DERIVED_INDEX)
         self.rights = databases.get(RIGHTS)
         self.stays = databases.get(STAYS)
+        self.chain_signatures = databases.get(CHAIN_SIGNATURES)
+        self.chain_complete = databases.get(CHAIN_COMPLETE)
+        self.chain_ends = databases.get(CHAIN_ENDS)
         self.index = Index(databases[INDEX_TABLE], databases[INDEX_RUNS], databases[INDEX_HEADS])
 
 

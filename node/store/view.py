@@ -250,6 +250,11 @@ class View:
         _, root = schema.BOUNDARY.unpack(found)
         return Checkpoint(origin=self._origin, size=size, root=root)
 
+    def boundary_time_ms(self, size: int) -> int | None:
+        """Block time of the block that made the log `size` leaves long; None where none did."""
+        found = self._get(self.tables.boundaries, size)
+        return None if found is None else self.block(schema.BOUNDARY.unpack(found)[0]).timestamp_ms
+
     def complete_above(self, size: int) -> int | None:
         """The first complete checkpoint of more than `size` leaves."""
         return self._first(self.tables.complete, size + 1)

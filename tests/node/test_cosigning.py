@@ -15,6 +15,7 @@ from consensus.types import Digest
 from ledger.checkpoint import Checkpoint, cosignature, log_signature
 from node import cosigning as module
 from node import loop
+from node.chain_signing import ChainSigning
 from node.config import load_config
 from node.cosigning import AHEAD_PER_MEMBER_MAX, REPEAT_MS, WRITE_WAIT_MS, Cosigning, LogDiverged
 from node.execution import execute
@@ -95,6 +96,7 @@ def unsigned_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The court's folder with SIZES blocks of one leaf each, before anybody cosigned one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Cosigning, "sign", lambda *_: None)
+        patch.setattr(ChainSigning, "_sign", lambda *_: None)
         patch.setattr(loop, "execute", lambda *args, **given: execute(*args, **{**given, "cosign": False}))
         town = Town(tmp_path_factory.mktemp("town"))
         for number in range(SIZES):

@@ -20,7 +20,7 @@ from node.keys import write_key
 from node.refusals import NotAValidator
 from node.rpc.types import SubmissionState
 from node.store.check import Outcome, check_store
-from node.wire import Cosignature, CosignatureRequest, decode
+from node.wire import ChainSignature, ChainSignatureRequest, Cosignature, CosignatureRequest, decode
 from tests.ledger.builders import make_claim, make_member, private_key, public_key
 from tests.node.nodes import CONSORTIUM, GENESIS, MEMBERS, Results
 from tests.node.town import Town
@@ -227,7 +227,8 @@ def test_removed_members_node_learns_it_stops_voting_and_the_others_go_on(
     assert record(five, 1).states[-1] is FINAL
     five.run(for_ms=5_000)
     words = {type(decode(frame)) for _, frame in fifth.said.consensus[said:]}
-    assert words <= {ChainRequest, Cosignature, CosignatureRequest}, "no vote, no greeting"
+    checkpoints = {Cosignature, CosignatureRequest, ChainSignature, ChainSignatureRequest}
+    assert words <= {ChainRequest, *checkpoints}, "no vote, no greeting"
     assert not fifth.loop.rejected
     five.stop("fifth")
     check(five)

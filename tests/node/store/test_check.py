@@ -76,7 +76,8 @@ def test_a_good_store_passes_every_check_and_says_how_much_was_checked(path: Pat
     results = check_store(path, GENESIS, lambda done, of: seen.append((done, of)))
     assert [(r.name, r.outcome) for r in results if r.outcome is not Outcome.PASSED] == []
     assert [r.name for r in results] == [
-        "open", "replay from genesis", "state after the last block", "cosignatures", "cosigned watermark", "index",
+        "open", "replay from genesis", "state after the last block", "cosignatures", "cosigned watermark",
+        "chain signatures", "index",
         "pending payloads", "blobs", "misbehaviour",
     ]  # fmt: skip
     reasons = {r.name: r.reason for r in results}
