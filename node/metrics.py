@@ -23,18 +23,18 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _Gauge = tuple[str, str, Callable[[NodeStatus], float]]
 
 _STORED: tuple[_Gauge, ...] = (
-    ("statements", "Statements in the log.", lambda s: s.size),
+    ("statements", "Leaves of the log: statements, and what contracts are shown of them.", lambda s: s.size),
     ("claims", "Claims on record, those in catalogues included.", lambda s: s.claims),
     ("height", "Height of the last final block.", lambda s: s.height),
     ("last_block_timestamp_seconds", "Block time of the last final block, Unix time.", lambda s: s.block_time_ms / 1e3),
     (
         "checkpoint_statements",
-        "Statements that the newest checkpoint with a quorum covers.",
+        "Leaves that the newest checkpoint with a quorum covers.",
         lambda s: s.checkpoint_size,
     ),
     (
         "checkpoint_lag_statements",
-        "Final statements that no checkpoint with a quorum covers yet: evidence for them cannot be handed out.",
+        "Final leaves that no checkpoint with a quorum covers yet: evidence for them cannot be handed out.",
         lambda s: s.size - s.checkpoint_size,
     ),
     (

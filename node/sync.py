@@ -19,6 +19,8 @@ import trio
 from consensus.errors import PeerError
 from consensus.events import Commit
 from consensus.types import Block, Digest, Height
+from ledger.derive import leaves_max as leaves_max_of
+from ledger.rights import MINTS_MAX
 from node.execution import execute
 from node.fetching import Requester
 from node.store.chain import ChainStore
@@ -198,18 +200,20 @@ class Syncer:
             return self._pieces[0] is piece
 
         payloads = await self._gatherer.payloads(piece, is_next)
+        read = await self._gatherer.statements(piece, payloads)
         if before is None:
-            statements = self._totals[1]
+            leaves_max = self._totals[1] + MINTS_MAX * self._store.open_stays()
         else:
             await before.counted.wait()
-            statements = before.statements
-        # Every statement may become a leaf, at the highest index this one: where that is below the pin, all are.
-        piece.statements = statements + sum(payload.header.count for payload in payloads)
+            leaves_max = before.leaves_max
+        # Every statement may become a leaf, and have as many derived ones as its kind can have, whose indices at most
+        # reach this: where that is below the pin, all are.
+        piece.leaves_max = leaves_max + sum(leaves_max_of(each.content) for statements in read for each in statements)
         piece.counted.set()
-        checked = piece.statements > self._pinning.size
+        checked = piece.leaves_max > self._pinning.size
         if not checked:
             self._pinning.begin()
-        await self._gatherer.hold(piece, payloads, is_next, checked=checked)
+        await self._gatherer.hold(piece, payloads, read, is_next, checked=checked)
         piece.ready.set()
         self._wake_writer()
 

@@ -77,8 +77,8 @@ class Piece:
     commit: Commit
     roster: Roster
     """Of the epoch of its blocks."""
-    statements: int = 0
-    """Of the chain up to and with this piece: at least as many as leaves."""
+    leaves_max: int = 0
+    """Of the log up to and with this piece, with what may follow later from statements in it."""
     counted: trio.Event = field(default_factory=trio.Event)
     ready: trio.Event = field(default_factory=trio.Event)
     held: dict[Digest, HeldPayload] = field(default_factory=dict)
@@ -128,13 +128,29 @@ class Gatherer:
         found = {digest: self._store.payload(digest) for digest in digests}
         return {digest: parse_payload(data) for digest, data in found.items() if data is not None}
 
-    async def hold(self, piece: Piece, payloads: list[Payload], is_next: Callable[[], bool], *, checked: bool) -> None:
+    async def statements(self, piece: Piece, payloads: list[Payload]) -> list[tuple[Statement, ...]]:
+        """The statements of each payload, by their form alone. Raises: ChainInvalid."""
+        try:
+            return await trio.to_thread.run_sync(lambda: [parse_statements(payload) for payload in payloads])
+        except RequestError as error:
+            raise ChainInvalid(piece.height, str(error)) from error
+
+    async def hold(
+        self,
+        piece: Piece,
+        payloads: list[Payload],
+        read: list[tuple[Statement, ...]],
+        is_next: Callable[[], bool],
+        *,
+        checked: bool,
+    ) -> None:
         """Fills `piece.held`. checked: whether signatures are; else they are the pinned checkpoint's matter.
 
-        Raises: ChainInvalid.
+        read: the statements of each payload. Raises: ChainInvalid.
         """
         try:
-            read = await trio.to_thread.run_sync(_read_statements, payloads, piece.roster, checked)
+            if checked:
+                await trio.to_thread.run_sync(_check_all, payloads, read, piece.roster)
             bodies_bytes = sum(header.body_bytes for statements in read for _, header in catalogues(statements))
             if bodies_bytes:
                 await self._budget.take(bodies_bytes, is_next)
@@ -214,6 +230,7 @@ def _read_blob(digest: Digest, content: bytes) -> bytes | None:
     return content if hashlib.sha256(content).digest() == digest else None
 
 
-def _read_statements(payloads: Sequence[Payload], roster: Roster, checked: bool) -> list[tuple[Statement, ...]]:
-    """Raises: BadPayload; RequestError, PeerError where unchecked statements cannot even be parsed."""
-    return [check_statements(p, roster) if checked else parse_statements(p) for p in payloads]
+def _check_all(payloads: Sequence[Payload], read: Sequence[tuple[Statement, ...]], roster: Roster) -> None:
+    """Raises: BadPayload."""
+    for payload, statements in zip(payloads, read, strict=True):
+        check_statements(payload, roster, statements)

@@ -100,16 +100,19 @@ def parse_statements(payload: Payload) -> tuple[Statement, ...]:
     return tuple(parse_statement(raw) for raw in payload.statements)
 
 
-def check_statements(payload: Payload, roster: Roster) -> tuple[Statement, ...]:
+def check_statements(
+    payload: Payload, roster: Roster, parsed: Sequence[Statement] | None = None
+) -> tuple[Statement, ...]:
     """Every statement parsed and its signature checked, bodies bounded. Raises: BadPayload at the first bad one.
 
     One bad statement drops the payload: a correct author would not have let it in (design D4).
+    parsed: the payload's statements, where they were parsed before.
     """
     author = author_of(payload, roster)
     statements = []
     for position, raw in enumerate(payload.statements):
         try:
-            statement = parse_statement(raw)
+            statement = parse_statement(raw) if parsed is None else parsed[position]
             check_statement(statement, roster)
         except (RequestError, PeerError) as error:
             raise BadPayload(author, payload.digest, f"statement {position}: {error}") from error

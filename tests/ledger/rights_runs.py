@@ -76,7 +76,8 @@ class Run:
         return self.view.rights_of(claim) or initial(claim, issuer)
 
     def head(self, claim: ClaimId) -> Digest:
-        return self.rights(claim).head
+        """As it is now; where there is no such claim, what would be its first."""
+        return claim.statement if self.view.issuer_of(claim) is None else self.rights(claim).head
 
     # ---- contents, with the head as it is now unless told otherwise --------------------------------------------------
 

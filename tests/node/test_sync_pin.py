@@ -32,8 +32,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     inner = check_statements
 
-    def check(payload: object, roster: object) -> object:
-        found = inner(payload, roster)  # type: ignore[arg-type]
+    def check(payload: object, roster: object, parsed: object) -> object:
+        found = inner(payload, roster, parsed)  # type: ignore[arg-type]
         seen.append(len(found))
         return found
 

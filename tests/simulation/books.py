@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from consensus.types import Block, Digest
-from ledger.apply import Applied, Overlay, apply_block
+from ledger.apply import Applied, Entry, Overlay, apply_block, claims_in
 from ledger.catalogue import CatalogueHeader
 from ledger.merkle import Frontier
+from ledger.rights import ClaimId, ClaimRights
 from ledger.roster import Roster
 from ledger.statement import Statement
 
@@ -20,6 +21,13 @@ class Books:
         self._roster = roster
         self.frontier = Frontier()
         self.statements: list[Statement] = []
+        """Of the leaves that are statements, in order."""
+        self.size = 0
+        """Leaves."""
+        self.is_ending = False
+        self._rights: dict[ClaimId, ClaimRights] = {}
+        self._issuers: dict[Digest, tuple[str, int]] = {}
+        """Who made the claims in a statement, and how many."""
         self._by_digest: dict[Digest, int] = {}
         self._by_signed: dict[Digest, int] = {}
         self._by_ref: dict[tuple[str, str], int] = {}
@@ -35,10 +43,6 @@ class Books:
         return taken
 
     # ---- LedgerView --------------------------------------------------------------------------------------------------
-
-    @property
-    def size(self) -> int:
-        return len(self.statements)
 
     @property
     def roster(self) -> Roster:
@@ -62,6 +66,17 @@ class Books:
 
     def index_of_catalogue(self, issuer: str, root: Digest) -> int | None:
         return self._by_root.get((issuer, root))
+
+    def issuer_of(self, claim: ClaimId) -> str | None:
+        issuer, count = self._issuers.get(claim.statement, ("", 0))
+        return issuer if claim.position < count else None
+
+    def rights_of(self, claim: ClaimId) -> ClaimRights | None:
+        return self._rights.get(claim)
+
+    def stays_due(self, time_ms: int) -> Iterator[tuple[int, ClaimId]]:
+        stays = ((rights.stay, claim) for claim, rights in self._rights.items())
+        yield from sorted((stay.until_ms, claim) for stay, claim in stays if stay and 0 < stay.until_ms <= time_ms)
 
     # ---- execution ---------------------------------------------------------------------------------------------------
 
@@ -87,18 +102,25 @@ class Books:
         for block in applied:
             for vote in block.votes:
                 self._voters[vote.proposal] = self.voters_for(vote.proposal) | {vote.voter}
-            for entry in block.entries:
-                self._add(entry.index, entry.statement)
+            for leaf in block.leaves():
+                assert leaf.index == self.size, "leaves are appended in order"
+                self.size += 1
+                self.frontier, _ = self.frontier.extend([leaf.digest])
+                if isinstance(leaf, Entry):
+                    self._add(leaf.index, leaf.statement)
+            for rights in block.rights:
+                self._rights[rights.claim] = rights
+            self.is_ending |= block.next_roster is not None
 
     def begin(self, roster: Roster) -> None:
         """The next epoch: votes of the last one have lapsed."""
         self._roster = roster
+        self.is_ending = False
         self._voters.clear()
 
     def _add(self, index: int, statement: Statement) -> None:
-        assert index == len(self.statements), "leaves are appended in order"
         self.statements.append(statement)
-        self.frontier, _ = self.frontier.extend([statement.digest])
+        self._issuers[statement.digest] = (statement.issuer, claims_in(statement))
         self._by_digest[statement.digest] = index
         self._by_signed[statement.signed_digest] = index
         self._by_ref[statement.issuer, statement.client_ref] = index

@@ -210,7 +210,7 @@ class Checks:
                 raise Violation(f"node {node} recorded other claims than were signed: leaf {entry.index}")
         digests = {statement.digest for statement in books.statements}
         references = {(statement.issuer, statement.client_ref) for statement in books.statements}
-        if len(digests) < books.size or len(references) < books.size:
+        if len(digests) < len(books.statements) or len(references) < len(books.statements):
             raise Violation(f"node {node} recorded a statement twice, within {books.size} leaves")
         root = books.frontier.root()
         height = commit.blocks[-1].height
