@@ -267,7 +267,7 @@ def show_command(*, claim: str, position: int, node: str, deadline_s: float, as_
 
 def _as_json(rights: RecordedRights) -> dict[str, Any]:
     return {
-        "state": rights.state.value,
+        "state": rights.state.name.lower(),
         "holder": rights.holder,
         "head": rights.head.hex(),
         "disputes": [
@@ -279,8 +279,9 @@ def _as_json(rights: RecordedRights) -> dict[str, Any]:
         "superseded_by": rights.superseded_by.hex() if rights.superseded_by else None,
         "mints": [
             {
-                "entry": mint.entry.hex(), "index": mint.index, "edition": mint.edition, "state": mint.state.value,
-                "status_seq": mint.status_seq, "status_index": mint.status_index if mint.status_seq else None,
+                "entry": mint.entry.hex(), "index": mint.index, "edition": mint.edition,
+                "state": mint.state.name.lower(), "status_seq": mint.status_seq,
+                "status_index": mint.status_index if mint.status_seq else None,
             }
             for mint in rights.mints
         ],
@@ -296,7 +297,7 @@ def _print(claim: Digest, position: int, rights: RecordedRights) -> None:
     from cli.submit import block_time
 
     say(f"claim      {claim.hex()}{f' at {position}' if position else ''}")
-    say(f"state      {rights.state.upper()}")
+    say(f"state      {rights.state.name}")
     say(f"holder     {printable(rights.holder)}")
     say(f"head       {rights.head.hex()}")
     if rights.stay:
@@ -310,7 +311,10 @@ def _print(claim: Digest, position: int, rights: RecordedRights) -> None:
     if rights.mints:
         print_table(
             ("edition", "state", "seq", "leaf", "token"),
-            [(mint.edition, mint.state, mint.status_seq, mint.index, mint.entry.hex()) for mint in rights.mints],
+            [
+                (mint.edition, mint.state.name.lower(), mint.status_seq, mint.index, mint.entry.hex())
+                for mint in rights.mints
+            ],
         )
     as_of = rights.as_of
     say(f"{len(rights.disputes)} open disputes, {len(rights.mints)} mints as of {as_of.size} leaves, height"

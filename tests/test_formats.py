@@ -13,13 +13,17 @@ from consensus.types import Block, Vote
 from ledger.catalogue import CatalogueHeader
 from ledger.cbor import decode
 from ledger.claim import Claim, Exhibit, Media, Party, Share
+from ledger.derived import MINT_TAG, STATUS_TAG
 from ledger.epochs import encode_epochs
 from ledger.member import parameter_values
+from ledger.mint_terms import MintTerms
 from ledger.payload import HEADER_BYTES
+from ledger.rights_content import RightsContent
 from ledger.roster import member_value
 from ledger.statement import StatementKind
 from tests.ledger.builders import make_claim, make_consortium
 from tests.ledger.epoch_builders import CHANGES, ROSTERS, proofs
+from tests.ledger.rights_builders import CONTENTS, make_terms
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "formats.md").read_text()
 
@@ -66,8 +70,32 @@ def test_the_page_describes_what_is_encoded(rule: str, value: dict[str, object])
 
 
 def test_every_kind_is_named() -> None:
-    (listed,) = re.findall(r"^kind = (.*)$", PAGE, re.MULTILINE)
-    assert set(re.findall(r'"(\w+)"', listed)) == set(StatementKind)
+    (groups,) = re.findall(r"^kind = (.*)$", PAGE, re.MULTILINE)
+    listed = [re.findall(rf"^{group} = (.*)$", PAGE, re.MULTILINE)[0] for group in groups.split(" / ")]
+    assert set(re.findall(r'"(\w+)"', " ".join(listed))) == set(StatementKind)
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_what_is_said_about_rights_is_as_described(content: RightsContent) -> None:
+    """Fields that only one of the orders has are optional in the rule."""
+    found = decode(content.encode())
+    assert isinstance(found, dict)
+    assert set(found) <= described(content.kind.lower().replace("_", "-"))
+    if content.kind != "COURT_ORDER":
+        assert set(found) == described(content.kind.lower())
+
+
+def test_orders_have_every_described_field_between_them() -> None:
+    orders = [decode(content.encode()) for content in CONTENTS.values() if content.kind == "COURT_ORDER"]
+    assert set().union(*orders) == described("court-order")
+
+
+def test_terms_are_as_described() -> None:
+    assert described("terms") == {field.name for field in fields(MintTerms)} == set(make_terms().value())
+    for tag in (MINT_TAG, STATUS_TAG):
+        assert f'"{tag.rstrip(bytes(1)).decode()}"' in PAGE
+    for name in ("creator_share", "curator_share", "collector_share", "platform_share", "resale_share"):
+        assert f"{getattr(make_terms(), name):,}" in PAGE
 
 
 def test_catalogue_header_is_as_described() -> None:

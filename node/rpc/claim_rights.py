@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from consensus.types import Digest
+from ledger.rights import ClaimState, OpenDispute
+from ledger.rights_content import UNTIL_MS_MAX
 from node.rpc.answers import Freshness
 from protos import stretto_pb2 as pb
 
 _DIGEST_BYTES: Final = 32
-
-
-class ClaimState(StrEnum):
-    """Where a claim stands, and where the mints of it do."""
-
-    ACTIVE = "active"
-    DISPUTED = "disputed"
-    """A dispute is open, or a court has stayed it."""
-    REVOKED = "revoked"
-    """Withdrawn, conceded, or revoked by a court."""
-    SUPERSEDED = "superseded"
-    """Another claim has taken its place."""
-
-
 _STATES: Final = {
     pb.CLAIM_STATE_ACTIVE: ClaimState.ACTIVE,
     pb.CLAIM_STATE_DISPUTED: ClaimState.DISPUTED,
     pb.CLAIM_STATE_REVOKED: ClaimState.REVOKED,
     pb.CLAIM_STATE_SUPERSEDED: ClaimState.SUPERSEDED,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenDispute:
-    """responded: whether the holder has answered."""
-
-    statement: Digest
-    disputant: str
-    responded: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +56,7 @@ class RecordedRights:
 
 
 def rights_from_wire(message: pb.GetClaimRightsResponse) -> RecordedRights:
-    """Raises: ValueError for a digest that is none, or a state that this version does not know."""
+    """Raises: ValueError for a digest or a time that is none, or a state that this version does not know."""
     return RecordedRights(
         state=_state(message.state),
         holder=message.holder,
@@ -92,7 +70,7 @@ def rights_from_wire(message: pb.GetClaimRightsResponse) -> RecordedRights:
             for dispute in message.disputes
         ),
         stay=_digest("stay", message.stay) if message.stay else None,
-        stay_until_ms=message.stay_until_ms,
+        stay_until_ms=_until(message.stay_until_ms),
         superseded_by=_digest("superseded_by", message.superseded_by) if message.superseded_by else None,
         mints=tuple(
             RecordedMint(
@@ -109,6 +87,12 @@ def rights_from_wire(message: pb.GetClaimRightsResponse) -> RecordedRights:
             size=message.as_of.size, height=message.as_of.height, block_time_ms=message.as_of.block_time_ms
         ),
     )
+
+
+def _until(value: int) -> int:
+    if value > UNTIL_MS_MAX:
+        raise ValueError(f"stay_until_ms {value} is over {UNTIL_MS_MAX}")
+    return value
 
 
 def _state(value: pb.ClaimState.ValueType) -> ClaimState:

@@ -415,10 +415,18 @@ def test_show_of_a_quiet_and_of_a_replaced_claim(desk: Desk) -> None:
         pb.GetClaimRightsResponse(holder="label", head=HEAD),
         pb.GetClaimRightsResponse(state=pb.CLAIM_STATE_ACTIVE, holder="label"),
         pb.GetClaimRightsResponse(state=pb.CLAIM_STATE_ACTIVE, head=HEAD, stay=b"x"),
+        pb.GetClaimRightsResponse(state=pb.CLAIM_STATE_ACTIVE, head=HEAD, stay=HEAD, stay_until_ms=2**64 - 1),
         pb.GetClaimRightsResponse(state=pb.CLAIM_STATE_ACTIVE, head=HEAD, mints=[pb.MintRecord(entry=HEAD)]),
         pb.GetClaimRightsResponse(state=pb.CLAIM_STATE_ACTIVE, head=HEAD, disputes=[pb.DisputeRecord()]),
     ],
-    ids=["no state", "no head", "a stay that is none", "a mint without a state", "a dispute that is none"],
+    ids=[
+        "no state",
+        "no head",
+        "a stay that is none",
+        "a time beyond time",
+        "a mint without a state",
+        "a dispute that is none",
+    ],
 )
 def test_a_node_that_answers_nonsense_is_told_so(desk: Desk, answer: pb.GetClaimRightsResponse) -> None:
     with RightsNode(records(), answer) as node:

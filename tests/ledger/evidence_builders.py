@@ -158,13 +158,19 @@ def make_parts(
     catalogue: bool = False,
     children: int = 0,
     exporter: str = "court",
+    content: Any = None,
+    issuer: str = "label",
     **claim: Any,
 ) -> Parts:
-    """Parts of evidence of a single claim; of a catalogue with `catalogue`, or of its claim at `position`."""
+    """Parts of evidence of a single claim; of a catalogue with `catalogue`, or of its claim at `position`.
+
+    content: of the issuer's statement instead.
+    """
     consortium = consortium or make_consortium()
     made = make_catalogue(5)
     is_catalogue = catalogue or position is not None
-    statement = consortium_sign(consortium, made.header if is_catalogue else make_claim(1, **claim))
+    content = content or (made.header if is_catalogue else make_claim(1, **claim))
+    statement = consortium_sign(consortium, content, issuer=issuer)
     fillers = [consortium_sign(consortium, make_claim(100 + i), ref=f"filler {i}") for i in range(2)]
     payload = consortium.payload([fillers[0], statement, fillers[1]])
     blocks = make_blocks(consortium, payload.digest, children)
