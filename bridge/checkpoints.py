@@ -43,7 +43,7 @@ class SignedCheckpoint:
         point = self.checkpoint
         return (
             (point.epoch, point.size, bytes(point.root), bytes(point.successor)),
-            ["0x" + each.hex() for each in self.validators],
+            list(self.validators),
             [(each[:32], each[32:]) for each in self.signatures],
         )
 

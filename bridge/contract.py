@@ -94,8 +94,7 @@ class BridgeContract:
 
     @staticmethod
     def rotate_call(signed: SignedCheckpoint, proof: Sequence[bytes]) -> bytes:
-        following = ["0x" + each.hex() for each in signed.next_validators]
-        return calldata(NAME, "rotate", signed.abi, following, list(proof))
+        return calldata(NAME, "rotate", signed.abi, list(signed.next_validators), list(proof))
 
     def simulate(self, sender: bytes, call: bytes, block: int) -> bool:
         """What the call would return at a block, by a quorum. Raises: ContractRefuses with the contract's own error."""

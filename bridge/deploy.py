@@ -11,21 +11,27 @@ from pathlib import Path
 from typing import Final
 
 from bridge.artifacts import checksummed, code_differs, creation, named_error
-from bridge.checkpoints import SET_MIN
+from bridge.checkpoints import SET_MIN, check_first_entry, check_signed
 from bridge.config import ChainConfig, ConfigError, read_toml
 from bridge.contract import Receipt
 from bridge.endpoints import Endpoints, data, number
-from bridge.errors import ContractRefuses, RpcError, WrongContract
+from bridge.errors import CheckpointRefused, ContractRefuses, RpcError, WrongContract
 from bridge.journal import Attempt, Journal
+from bridge.node_client import Node
 from bridge.sender import Sender
 from bridge.signer import Signer
 from bridge.transaction import created_address
 from consensus.errors import LocalError
-from ledger.chain_checkpoint import VALIDATORS_BRIDGED_MAX
+from ledger.chain_checkpoint import VALIDATORS_BRIDGED_MAX, bridge_set, set_commitment
+from ledger.roster import Roster
 
 MINE_S: Final = 600.0
 POLL_S: Final = 1.0
 GAS_MARGIN: Final = 1.1
+
+
+class NotReady(LocalError):
+    """A bridge cannot be deployed yet, or not with what was given."""
 
 
 class NotMined(LocalError):
@@ -64,6 +70,39 @@ def check_set(name: str, addresses: Sequence[bytes]) -> tuple[bytes, ...]:
     return tuple(sorted(addresses))
 
 
+def genesis_from(node: Node, roster: Roster, recovery: tuple[bytes, ...]) -> Genesis:
+    """For a bridge that begins in the roster's epoch: the log's first entry, proved by what its quorum signed.
+
+    Raises: CheckpointRefused, NodeRefuses, NotReady, SetNotBridgeable.
+    """
+    found, log = node.latest(), node.log()
+    if log.consortium != roster.consortium:
+        raise CheckpointRefused(
+            "WrongConsortium", f"the node is of {log.consortium.hex()}, the genesis {roster.consortium.hex()}"
+        )
+    if found is None or log.first_entry is None:
+        raise NotReady("the log has no checkpoint for chains yet: record a statement first, then wait some seconds")
+    if found.current_epoch != roster.epoch:
+        raise NotReady(
+            f"the consortium is in epoch {found.current_epoch}, the rosters given lead to {roster.epoch}:"
+            " `stretto epochs export`, then --epochs FILE"
+        )
+    validators = bridge_set(roster)
+    point = found.signed.checkpoint
+    commitment = set_commitment(roster.epoch, validators)
+    check_signed(found.signed, consortium=roster.consortium, epoch=roster.epoch, validator_set=commitment)
+    check_first_entry(log.first_entry, point, node.consistency(1, point.size))
+    if shared := set(validators) & set(recovery):
+        raise CheckpointRefused("SharedSigner", f"0x{min(shared).hex()} is a validator and in the recovery quorum")
+    return Genesis(
+        consortium=roster.consortium,
+        first_entry=log.first_entry,
+        epoch=roster.epoch,
+        validators=validators,
+        recovery=recovery,
+    )
+
+
 class Deployer:
     """Raises what `Endpoints` and `Sender` raise, NotMined and WrongContract."""
 
@@ -89,10 +128,11 @@ class Deployer:
         wrong = self.endpoints.verify_all()
         if wrong:
             raise wrong[0]
-        hexes = [["0x" + each.hex() for each in group] for group in (genesis.validators, genesis.recovery)]
-        call = creation("CheckpointBridge", genesis.consortium, genesis.first_entry, genesis.epoch, *hexes)
+        validators, recovery = list(genesis.validators), list(genesis.recovery)
+        told = (genesis.consortium, genesis.first_entry, genesis.epoch, validators, recovery)
+        call = creation("CheckpointBridge", *told)
         bridge, first = self._create("CheckpointBridge", call)
-        nft, second = self._create("MusicNFT", creation("MusicNFT", checksummed(bridge)))
+        nft, second = self._create("MusicNFT", creation("MusicNFT", bridge))
         return Deployed(bridge=bridge, nft=nft, start_block=first.block, gas=first.gas_used + second.gas_used)
 
     def _create(self, name: str, call: bytes) -> tuple[bytes, Receipt]:

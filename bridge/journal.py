@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -332,6 +332,17 @@ class Journal:
                 kind,
                 call,
             )
+
+    def count(self, chain: int, states: Iterable[State]) -> int:
+        """Attempts in one of these states, of any account."""
+        wanted = list(states)
+        marks = ", ".join("?" * len(wanted))
+        with self._lock:
+            row = self._db.execute(
+                f"SELECT count(*) FROM attempts WHERE chain = ? AND state IN ({marks})",  # noqa: S608  marks alone
+                (chain, *wanted),
+            ).fetchone()
+        return int(row[0])
 
     def totals(self) -> list[Total]:
         """Of everything that is closed, since the journal began."""
