@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bridge.checkpoints import SignedCheckpoint
 from bridge.errors import NodeRefuses
 from bridge.node_client import GrpcNode
 from consensus.types import Digest
@@ -84,6 +85,11 @@ class MintNode(GrpcNode):
         if derived_entry(leaf.preimage) != leaf.entry or (entry is not None and leaf.entry != entry):
             self._refuse("INVALID", "preimage: it is of another entry")
         return Leaf(entry=Digest(leaf.entry), preimage=bytes(leaf.preimage), index=leaf.index, cause=Digest(leaf.cause))
+
+    def covering(self, size: int) -> SignedCheckpoint | None:
+        """The first complete checkpoint for chains of at least this size; None: there is none."""
+        found = self._checkpoint(pb.GetChainCheckpointRequest(min_size=size))
+        return None if found is None else found.signed
 
     def inclusion(self, index: int, size: int) -> Proof:
         answer = self._call("GetInclusionProof", pb.GetInclusionProofRequest(index=index, size=size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bridge.artifacts import calldata, code_differs, decoded, named_error
+from bridge.artifacts import calldata, checksummed, code_differs, decoded, named_error
 from bridge.endpoints import Endpoints, data, number
 from bridge.errors import ContractRefuses, RpcError, WrongContract
 from ledger.derived import MintState, StatusLeaf
@@ -119,14 +119,11 @@ class TokenContract:
 
 def terms_abi(terms: MintTerms) -> tuple[Any, ...]:
     """As the contracts' MintTermsV1 for web3's encoder."""
-
-    def address(value: bytes) -> str:
-        return "0x" + value.hex()
-
     return (
-        terms.chain_id, address(terms.nft), address(terms.minter), terms.claim, terms.position, terms.edition,
-        terms.editions, terms.title, [(address(payee.account), payee.share) for payee in terms.payees],
-        address(terms.curator), address(terms.platform), terms.creator_share, terms.curator_share,
-        terms.collector_share, terms.platform_share, address(terms.sale_asset), terms.sale_floor,
-        address(terms.royalty_to), terms.royalty, terms.resale_share, int(terms.resale_basis), terms.co_creation_share,
+        terms.chain_id, checksummed(terms.nft), checksummed(terms.minter), terms.claim, terms.position, terms.edition,
+        terms.editions, terms.title, [(checksummed(payee.account), payee.share) for payee in terms.payees],
+        checksummed(terms.curator), checksummed(terms.platform), terms.creator_share, terms.curator_share,
+        terms.collector_share, terms.platform_share, checksummed(terms.sale_asset), terms.sale_floor,
+        checksummed(terms.royalty_to), terms.royalty, terms.resale_share, int(terms.resale_basis),
+        terms.co_creation_share,
     )  # fmt: skip

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.bridge_anchor import anchor_command
+from cli.bridge_verify import verify_command
 from cli.output import CliError, Exit, PathArgument, complain, json_option, print_json, print_table, say
 from cli.trust import epochs_option, genesis_option
 
@@ -49,6 +51,10 @@ def bridge_group() -> None:
       stretto bridge run
       stretto bridge status
     """
+
+
+bridge_group.add_command(anchor_command)
+bridge_group.add_command(verify_command)
 
 
 def _loaded(path: Path) -> BridgeConfig:

@@ -156,9 +156,9 @@ def _checked_claim(act: Act, digest: Digest, member: str, edition: int) -> str:
         raise CliError(
             f"the claim's holder is {rights.holder}, the key is {member}'s: only the holder mints", Exit.FORBIDDEN
         )
-    if rights.state.value != "active":
-        raise CliError(f"the claim is {rights.state.value}: nothing is minted against it", Exit.REFUSED)
-    taken = [mint for mint in rights.mints if mint.edition == edition and mint.state.value != "revoked"]
+    if rights.state.name != "ACTIVE":
+        raise CliError(f"the claim is {rights.state.name.lower()}: nothing is minted against it", Exit.REFUSED)
+    taken = [mint for mint in rights.mints if mint.edition == edition and mint.state.name != "REVOKED"]
     if taken:
         raise CliError(f"edition {edition} has a MINT already, token 0x{taken[0].entry.hex()}: --edition", Exit.REFUSED)
     told = json.loads(parse_archive(bundle)["claim.json"])

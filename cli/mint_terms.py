@@ -58,7 +58,7 @@ def terms_options(function: Callable[..., Any]) -> Callable[..., Any]:
     made = click.option("--sale-floor", metavar="AMOUNT", help="Least price of the first sale, in wei or the asset's"
                         " smallest unit. Default: 0.")(made)  # fmt: skip
     made = click.option("--payee", "payees", metavar="ADDRESS[=SHARE]", multiple=True, help="Who shares the creator's"
-                        " part, and how much, in basis points; repeatable. Default: the minter, all.")(made)  # fmt: skip
+                        " part, how much, in basis points; repeatable. Default: the minter, all.")(made)  # fmt: skip
     for name, about in reversed(_ADDRESSES.items()):
         made = click.option(f"--{name.replace('_', '-')}", name, metavar="ADDRESS", help=about)(made)
     made = click.option("--title", metavar="TEXT", help="Default: the claim's.")(made)

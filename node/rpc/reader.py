@@ -30,8 +30,8 @@ from node.disk import disk_of
 from node.logs import configure_logs
 from node.rpc.calls import SERVICE, UNARY_SECONDS_MAX, Handler, client_stream, server_stream, unary
 from node.rpc.calls import stop as end
-from node.rpc.derived import DerivedService
 from node.rpc.chain import ChainService
+from node.rpc.derived import DerivedService
 from node.rpc.epochs import EpochService
 from node.rpc.evidence import EvidenceService
 from node.rpc.forward import NodeLink
