@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from bridge.endpoints import Endpoints
 from bridge.errors import RpcError
 from bridge.imports import quietly
 from ledger.chain_block import parse_receipt
+
+if TYPE_CHECKING:
+    from bridge.jsonrpc import Endpoint
 
 CHAIN_ID: Final = 32769
 """Zilliqa's, which a chain for trials stands for."""
@@ -82,6 +86,11 @@ class EmbeddedChain:
             return None
         except (ValueError, TypeError, KeyError) as error:
             raise RpcError(self.label, -32602, f"{method}: {error}") from error
+
+    def endpoints(self, name: str) -> Endpoints:
+        """What relaying and minting talk to; this chain is the only endpoint."""
+        only = cast("Endpoint", self)  # it answers as one does, by way of nothing
+        return Endpoints(name, self.chain_id, [only], rate=1e6)
 
     def close(self) -> None:
         """Nothing to close; what it knew is gone with the object."""

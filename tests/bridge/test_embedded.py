@@ -11,7 +11,6 @@ import pytest
 from bridge.anchoring import first_anchor
 from bridge.artifacts import calldata, creation, decoded, named_error
 from bridge.embedded import CHAIN_ID, FUNDED, EmbeddedChain
-from bridge.endpoints import Endpoints
 from bridge.errors import NoEndpoint, RpcError
 from bridge.signer import KeySigner, sign_transaction
 from bridge.transaction import Fees, Transaction
@@ -30,7 +29,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.chain = EmbeddedChain(funded=[PAYER.address])
-        self.endpoints = Endpoints("trial", CHAIN_ID, [self.chain], rate=10_000)  # type: ignore[list-item]
+        self.endpoints = self.chain.endpoints("trial")
         arguments = (GENESIS, numbered(1)[0], EPOCH, VALIDATORS.addresses, RECOVERY.addresses)
         self.bridge = self.send(None, creation("CheckpointBridge", *arguments), 4_000_000)["contractAddress"]
 
