@@ -149,7 +149,7 @@ def _engine(data: bytes) -> object:
             message = wire.decode(piece)
         except MalformedMessage:
             continue
-        if isinstance(message, wire.Cosignature | wire.CosignatureRequest | wire.Hello):
+        if isinstance(message, wire.Signing | wire.Hello):
             continue
         ms = next(now)
         for event in (

@@ -35,6 +35,7 @@ from ledger.receipt import Outcome, Reason, Receipt
 from ledger.roster import parse_roster
 from ledger.statement import parse_statement
 from tests.fuzz.target import Broken, Target, canonical, holds, stable
+from tests.ledger import test_chain_misbehaviour as chain
 from tests.ledger import test_misbehaviour, test_policy, test_tlog_proof
 from tests.ledger.builders import make_catalogue, make_claim, make_consortium
 from tests.ledger.claim_families import full
@@ -220,6 +221,9 @@ def _misbehaviours() -> list[bytes]:
     return [
         misbehaviour.MisbehaviourEvidence.of(here.GENESIS.digest, here.sign(first), here.sign(second)).encode()
         for first, second in pairs
+    ] + [
+        chain.evidence(chain.checkpoint(), chain.checkpoint(7, chain.OTHER_ROOT)).encode(),
+        chain.evidence(chain.END, chain.checkpoint(9, chain.ROOT, chain.OTHER_NEXT)).encode(),
     ]
 
 
