@@ -71,6 +71,16 @@ class Books:
         issuer, count = self._issuers.get(claim.statement, ("", 0))
         return issuer if claim.position < count else None
 
+    @property
+    def claims(self) -> list[ClaimId]:
+        """All on record, in order."""
+        return [ClaimId(digest, at) for digest, (_, count) in self._issuers.items() for at in range(count)]
+
+    @property
+    def rights(self) -> Mapping[ClaimId, ClaimRights]:
+        """Of claims that something has happened to."""
+        return self._rights
+
     def rights_of(self, claim: ClaimId) -> ClaimRights | None:
         return self._rights.get(claim)
 

@@ -25,6 +25,7 @@ from consensus.types import (
 from ledger.apply import Applied
 from ledger.governance import Admit, Change, Remove, RotateKey, SetPolicy, proposal_id
 from ledger.member import Member
+from tests.simulation.claims import ClaimChecks
 from tests.simulation.disk import Disk
 from tests.simulation.terms import Term
 
@@ -80,6 +81,7 @@ class Checks:
         """The clock that is furthest ahead, of all validators; nobody's block may be much later."""
         self._ballots: dict[Digest, tuple[Change, set[str]]] = {}
         """Governance votes on the log, by proposal."""
+        self.claims = ClaimChecks()
         self.legitimate: dict[Digest, tuple[bytes, ...]] = {}
         """Statements that may stand on the log, each with its claims. Others are on it by a fault."""
 
@@ -216,6 +218,8 @@ class Checks:
         height = commit.blocks[-1].height
         if self._roots.setdefault(height, root) != root:
             raise Violation(f"node {node} has another log than others at height {height}, {books.size} leaves")
+        if (fault := self.claims.fault(commit, applied, books)) is not None:
+            raise Violation(f"node {node}: {fault}")
         self._count_ballots(applied)
         if commit.ends_epoch:
             self._check_handover(node, disk)

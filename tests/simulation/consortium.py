@@ -21,6 +21,10 @@ from tests.ledger.builders import make_claim, make_member, private_key, public_k
 
 ISSUER = "label"
 """Who makes the ordinary statements: a member without a seat, so that no change of the committee touches them."""
+COURT, RIVAL = "court", "society"
+"""Who orders, and who disputes: in scenarios where claims' rights are argued about."""
+STANDING = frozenset({ISSUER, COURT, RIVAL})
+"""Members without a machine, whom no vote touches."""
 SPARES = 2
 """Members without a seat that run a node: observers, until they are voted into the committee."""
 MACHINES_MAX = 12
@@ -40,9 +44,10 @@ def machine_of(member: str) -> int:
 
 @cache
 def genesis_of(size: int) -> Genesis:
-    """A consortium of `size` validators, m0 and on, SPARES members after them without a seat, and the issuer."""
+    """A consortium of `size` validators, m0 and on, SPARES members after them without a seat, and those that stand."""
     members = [make_member(member_id(i), Role.LABEL, validator=i < size) for i in range(size + SPARES)]
-    members.append(make_member(ISSUER, Role.LABEL, validator=False))
+    for name, role in ((ISSUER, Role.LABEL), (COURT, Role.COURT), (RIVAL, Role.SOCIETY)):
+        members.append(make_member(name, role, validator=False))
     data = encode_genesis(
         name="Simulated consortium", origin="sim.stretto.example/log", parameters=PARAMETERS, members=members
     )
@@ -69,7 +74,7 @@ def secret_of(public: PublicKey) -> Ed25519PrivateKey:
 # ---- statements ------------------------------------------------------------------------------------------------------
 
 
-def _sign(content: object, ref: str, consortium: Digest, *, issuer: str = ISSUER, signer: str = ISSUER) -> bytes:
+def sign(content: object, ref: str, consortium: Digest, *, issuer: str = ISSUER, signer: str = ISSUER) -> bytes:
     return sign_statement(
         content,  # type: ignore[arg-type]
         client_ref=ref,
@@ -89,25 +94,25 @@ def parsed(raw: bytes) -> Statement:
 @cache
 def claim(size: int, number: int) -> bytes:
     """Statement `number`: a claim."""
-    return _sign(make_claim(number), f"claim {number}", genesis_of(size).digest)
+    return sign(make_claim(number), f"claim {number}", genesis_of(size).digest)
 
 
 @cache
 def forged_claim(size: int, number: int) -> bytes:
     """A claim in the issuer's name that somebody else signed."""
-    return _sign(make_claim(number), f"forged {number}", genesis_of(size).digest, signer="impostor")
+    return sign(make_claim(number), f"forged {number}", genesis_of(size).digest, signer="impostor")
 
 
 @cache
 def foreign_claim(number: int) -> bytes:
     """A claim that is good in another consortium."""
-    return _sign(make_claim(number), f"foreign {number}", Digest(bytes(32)))
+    return sign(make_claim(number), f"foreign {number}", Digest(bytes(32)))
 
 
 @cache
 def repeated_claim(size: int, number: int) -> bytes:
     """A claim under a client reference that statement `number` uses too: recorded by whoever comes first."""
-    return _sign(make_claim(number + 5000), f"claim {number}", genesis_of(size).digest)
+    return sign(make_claim(number + 5000), f"claim {number}", genesis_of(size).digest)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ class SignedCatalogue:
 def catalogue(size: int, number: int) -> SignedCatalogue:
     """A catalogue of two or three claims."""
     body = build_catalogue(make_claim(seed).encode() for seed in range(10 * number, 10 * number + 2 + number % 2))
-    return SignedCatalogue(_sign(body.header, f"catalogue {number}", genesis_of(size).digest), body)
+    return SignedCatalogue(sign(body.header, f"catalogue {number}", genesis_of(size).digest), body)
 
 
 @cache
@@ -141,7 +146,7 @@ def false_catalogue(size: int, number: int) -> SignedCatalogue:
         body = replace(good, header=replace(good.header, root=Digest(bytes(31) + b"\x01")))
     else:
         body = build_catalogue([make_claim(7000 + number).encode(), b"\xa1\x61a\x01"])
-    return SignedCatalogue(_sign(body.header, f"false catalogue {number}", genesis_of(size).digest), body)
+    return SignedCatalogue(sign(body.header, f"false catalogue {number}", genesis_of(size).digest), body)
 
 
 # ---- payloads --------------------------------------------------------------------------------------------------------

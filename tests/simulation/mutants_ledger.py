@@ -16,7 +16,7 @@ from consensus.payloads import Payloads
 from consensus.state import State
 from consensus.tree import Tree
 from consensus.types import ZERO_DIGEST, Block
-from ledger import apply, catalogue, payload, statement
+from ledger import apply, catalogue, derive, payload, rights, statement
 from ledger.receipt import Reason
 from tests.simulation import acquisition, machine
 from tests.simulation.acquisition import Acquisition, Errand
@@ -155,6 +155,24 @@ def _seatless(rule: statement._KindRule) -> statement._KindRule:
     return replace(rule, needs_seat=False)
 
 
+# ---- rights ----------------------------------------------------------------------------------------------------------
+
+
+def lapses_while_the_epoch_ends() -> AbstractContextManager[object]:
+    """A stay lapses in the boundary, or before it."""
+    return instead(apply.Overlay, "is_ending", False)
+
+
+def an_overlay_forgets_rights() -> AbstractContextManager[object]:
+    """Of blocks that are committed together, each sees rights as they were before the first."""
+    original = apply.Overlay.extend
+
+    def extend(self: apply.Overlay, applied: apply.Applied) -> None:
+        original(self, replace(applied, rights=()))
+
+    return instead(apply.Overlay, "extend", extend)
+
+
 # ---- validity --------------------------------------------------------------------------------------------------------
 
 
@@ -229,4 +247,15 @@ LEDGER: tuple[Mutant, ...] = (
 )  # fmt: skip
 
 
-MUTANTS = (*MEMBERSHIP, *LEDGER)
+RIGHTS: tuple[Mutant, ...] = (
+    Mutant("nothing_lapses", "rights", lambda: instead(derive.Derivation, "lapse_due", nothing), "rights"),
+    Mutant("lapses_while_the_epoch_ends", "rights", lapses_while_the_epoch_ends, "rights"),
+    Mutant("status_keeps_its_number", "rights", lambda: instead(rights, "with_status", lambda r, _: r), "rights"),
+    Mutant("stale_heads_pass", "rights", lambda: instead(rights, "require_head", nothing), "rights"),
+    Mutant("anybody_disposes", "rights", lambda: instead(rights, "require_holder", nothing), "rights"),
+    Mutant("the_disputed_is_minted", "rights", lambda: instead(rights, "require_active", nothing), "rights"),
+    Mutant("an_overlay_forgets_rights", "rights", an_overlay_forgets_rights, "rights"),
+)
+
+
+MUTANTS = (*MEMBERSHIP, *LEDGER, *RIGHTS)

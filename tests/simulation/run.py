@@ -33,6 +33,9 @@ class Tally:
     epochs: int
     leaves: int
     heal_views_max: int
+    mints: int
+    transitions: int
+    lapses: int
     cpu_s: float
     failures: tuple[tuple[int, str], ...] = ()
     lines: tuple[str, ...] = ()
@@ -44,12 +47,15 @@ class Tally:
             epochs=self.epochs + other.epochs,
             leaves=self.leaves + other.leaves,
             heal_views_max=max(self.heal_views_max, other.heal_views_max),
+            mints=self.mints + other.mints,
+            transitions=self.transitions + other.transitions,
+            lapses=self.lapses + other.lapses,
             cpu_s=self.cpu_s + other.cpu_s,
             failures=(*self.failures, *other.failures),
         )
 
 
-NOTHING = Tally(seeds=0, blocks=0, epochs=0, leaves=0, heal_views_max=0, cpu_s=0.0)
+NOTHING = Tally(seeds=0, blocks=0, epochs=0, leaves=0, heal_views_max=0, mints=0, transitions=0, lapses=0, cpu_s=0.0)
 
 
 def fingerprint(outcome: Outcome) -> str:
@@ -93,6 +99,9 @@ def run_seeds(seeds: Sequence[int], *, verbose: bool = False) -> Tally:
         epochs=sum(outcome.epoch for outcome in outcomes),
         leaves=sum(outcome.leaves for outcome in outcomes),
         heal_views_max=max((outcome.heal_views for outcome in outcomes), default=0),
+        mints=sum(outcome.mints for outcome in outcomes),
+        transitions=sum(outcome.transitions for outcome in outcomes),
+        lapses=sum(outcome.lapses for outcome in outcomes),
         cpu_s=time.process_time() - started,
         failures=tuple(failures),
         lines=tuple(lines),
@@ -140,7 +149,8 @@ def main() -> int:
             return 1
     seconds = time.monotonic() - started
     sys.stdout.write(
-        f"{total.seeds} seeds, {total.blocks} blocks, {total.leaves} leaves, {total.epochs} changes of the committee: "
+        f"{total.seeds} seeds, {total.blocks} blocks, {total.leaves} leaves, {total.epochs} changes of the committee, "
+        f"{total.mints} mints, {total.transitions} changes of rights, {total.lapses} lapses: "
         f"no property broken; at most {total.heal_views_max} views to progress after healing; "
         f"{total.cpu_s:.1f} s of CPU, {total.seeds * 60 / max(seconds, 0.001):.0f} seeds a minute\n"
     )

@@ -16,6 +16,7 @@ from tests.simulation.clients import Clients
 from tests.simulation.consortium import PARAMETERS, genesis_of
 from tests.simulation.deprivation import Deprivation, OfBlocks, OfCertificates, OfTheBoundary
 from tests.simulation.forgetting import Forgetting
+from tests.simulation.litigants import Litigants
 from tests.simulation.machine import Machine
 from tests.simulation.politics import Politics
 from tests.simulation.recorder import Recorder
@@ -24,6 +25,8 @@ from tests.simulation.world import Weather, World
 
 TROUBLE_MS = 1800
 HEAL_MS = 30_000
+ARGUMENTS = 12
+ARGUE_MS = 150
 HEAL_VIEWS_PER_VALIDATOR = 6
 QUIET_MS = 5_000
 SET_BACK_MS = 200_000
@@ -80,6 +83,8 @@ class Scenario:
     """Whether clients wait for what was accepted, and so submit nothing again that might wake whoever sleeps."""
     changes_again: bool
     """Whether members also vote on a change in good weather."""
+    argues: bool
+    """Whether claims' rights are argued about (`litigants`)."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,11 @@ class Outcome:
     crashes: int
     heal_views: int
     """Views it took, after healing, to make new statements final everywhere."""
+    mints: int
+    transitions: int
+    """Of claims' rights, by statement."""
+    lapses: int
+    """Stays that ended by time."""
     trace: Trace
 
 
@@ -127,6 +137,7 @@ def scenario_of(seed: int) -> Scenario:
         real_signatures=rng.random() < 0.03,
         is_patient=False,
         changes_again=False,
+        argues=random.Random(f"argues {seed}").random() < 0.5,  # apart: what else there is to a seed stays as it was
     )
     # Who loses its seat cannot order any more what it accepted: then clients must submit it elsewhere.
     return replace(
@@ -193,6 +204,8 @@ def focused(seed: int, focus: str) -> Scenario:  # noqa: PLR0911, PLR0912 - one 
             return _with_faulty(replace(scenario, kind="byzantine", size=rng.choice((5, 6, 8)), partitions=True), rng)
         case "cramped":
             return replace(scenario, is_cramped=True)
+        case "rights":
+            return replace(scenario, argues=True, changes=max(scenario.changes, 1), is_patient=False)
         case _:
             raise ValueError(f"no such focus: {focus}")
 
@@ -244,6 +257,7 @@ class Run:
             self.world.recorder = recorder
         self.clients = Clients(self.world)
         self.politics = Politics(self.world, scenario.faulty)
+        self.litigants = Litigants(self.world, scenario.seed)
         self._appetite = appetite
         self._deserted: set[int] = set()
 
@@ -258,6 +272,9 @@ class Run:
             height=max(node.disk.head.height for node in world.nodes.values()),
             view=world.top_view(),
             epoch=world.checks.top_term.epoch,
+            mints=world.checks.claims.minted,
+            transitions=world.checks.claims.transitions,
+            lapses=world.checks.claims.lapsed,
             leaves=max(node.disk.books.size for node in world.nodes.values()),
             messages=world.messages,
             crashes=world.crashes,
@@ -294,6 +311,9 @@ class Run:
         last_ms = TROUBLE_MS // 3 if scenario.is_patient else TROUBLE_MS
         for _ in range(rng.randint(3, 14) if not scenario.forgets else 60):
             world.at(rng.randint(0, last_ms), self.clients.submit_any)
+        if scenario.argues:
+            for _ in range(self.litigants.random.randint(8, 40)):
+                world.at(self.litigants.random.randint(0, last_ms), self.litigants.act)
         forgetting = Forgetting(world, rng) if scenario.forgets else None
         deprivation = self._deprive()
         for _ in range(scenario.changes):
@@ -378,6 +398,8 @@ class Run:
         self.clients.spread_again(submits=not scenario.is_patient)
         if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
             raise Violation(f"what was submitted in trouble is not on record after {HEAL_MS} ms: {self._statuses()}")
+        if scenario.argues and not scenario.is_patient:
+            self._argue()
         view = world.top_view()
         self.clients.submit_new(3)
         if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
@@ -392,6 +414,12 @@ class Run:
         if scenario.kind in (*HONEST_KINDS, "dead"):
             self._check_quiet()
         return took
+
+    def _argue(self) -> None:
+        """In good weather what litigants say is seldom out of date."""
+        for _ in range(ARGUMENTS):
+            self.litigants.act()
+            self.world.run(self.world.now_ms + self.litigants.random.randint(5, ARGUE_MS))
 
     def _members(self) -> list[Machine]:
         """Nodes of those that are members in the newest epoch, and are there: they must get everything."""

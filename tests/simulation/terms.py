@@ -7,7 +7,7 @@ from functools import cached_property
 
 from consensus.types import Committee, Epoch, ValidatorIndex
 from ledger.roster import Roster
-from tests.simulation.consortium import ISSUER, machine_of
+from tests.simulation.consortium import STANDING, machine_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Term:
         """Machines of all members, with a seat or without."""
         if self.roster is None:
             return self.seats
-        return tuple(machine_of(member.id) for member in self.roster.members if member.id != ISSUER)
+        return tuple(machine_of(member.id) for member in self.roster.members if member.id not in STANDING)
 
 
 def term_of(roster: Roster) -> Term:

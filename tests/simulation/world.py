@@ -22,7 +22,6 @@ from consensus.types import (
     View,
     Vote,
 )
-from ledger.claim import Claim
 from ledger.ed25519 import verify_strict
 from ledger.roster import Roster
 from tests.consensus import toys
@@ -310,7 +309,8 @@ class World:
         """This statement may stand on the log, with these claims: by default the one it is, or none."""
         read = parsed(statement)
         if claims is None:
-            claims = (read.body,) if isinstance(read.content, Claim) else ()
+            own = read.own_claim_bytes
+            claims = () if own is None else (own,)
         self.checks.legitimate[read.digest] = claims
 
     def decided(self, epoch: Epoch) -> Digest:
