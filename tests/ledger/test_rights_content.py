@@ -228,6 +228,13 @@ def test_what_is_no_map_of_the_fields_is_refused(name: str, data: bytes) -> None
     assert refused(name, data).expected
 
 
+def test_a_kind_that_says_nothing_of_rights_is_refused() -> None:
+    for kind in ("CLAIM", "LICENCE", ""):
+        with pytest.raises(MalformedRights) as caught:
+            parse_rights(kind, CONTENTS["dispute"].encode())
+        assert caught.value.field == "kind"
+
+
 @pytest.mark.parametrize("name", CONTENTS)
 def test_what_stands_behind_the_content_is_refused(name: str) -> None:
     assert "left over" in refused(name, CONTENTS[name].encode() + b"\x00").expected
