@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.artifacts import calldata, code_differs, decoded, decoded_call, named_error, topic
-from bridge.checkpoints import BridgeState, SignedCheckpoint
+from bridge.checkpoints import NO_ROOT, BridgeState, SignedCheckpoint
 from bridge.endpoints import Endpoints, data, number
 from bridge.errors import ContractRefuses, MalformedAnswer, RpcError, WrongContract
 from consensus.errors import MalformedMessage
@@ -50,9 +50,13 @@ class BridgeContract:
     def state(self, block: int, *, agreed: bool = False) -> BridgeState:
         """At a block. agreed: as a quorum of endpoints says it, not one."""
         size = self._read("size", block, agreed=agreed)
+        root = self._read("rootAt", block, size, agreed=agreed)
+        if root == NO_ROOT:
+            # Every size that a bridge calls its own has a root: the endpoint is between two blocks, or lies.
+            raise MalformedAnswer(self.endpoints.chain, f"no root at the bridge's own size {size}")
         return BridgeState(
             size=size,
-            root=self._read("rootAt", block, size, agreed=agreed),
+            root=root,
             epoch=self._read("epoch", block, agreed=agreed),
             validator_set=self._read("validatorSet", block, agreed=agreed),
             frozen=self._read("frozen", block, agreed=agreed),

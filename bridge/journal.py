@@ -284,15 +284,18 @@ class Journal:
                 "UPDATE attempts SET state = ?, closed_s = ? WHERE id = ?", (State.LOST, time.time(), attempt.id)
             )
 
-    def saw(self, chain: int, epoch: int, size: int) -> float:
-        """Unix time since when the contract has been like this, as far as this relayer saw it."""
+    def saw(self, chain: int, epoch: int, size: int, *, new_s: float) -> float:
+        """Unix time since when the contract has been like this, as far as this relayer saw it.
+
+        new_s: how long ago that was, where this relayer sees the chain for the first time.
+        """
         with self._transaction() as db:
             row = db.execute("SELECT epoch, size, since_s FROM seen WHERE chain = ?", (chain,)).fetchone()
             if row is not None and (row[0], row[1]) == (epoch, size):
                 return float(row[2])
-            now = time.time()
-            db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", (chain, epoch, size, now))
-            return now
+            since = time.time() - (new_s if row is None else 0.0)
+            db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", (chain, epoch, size, since))
+            return since
 
     def _prune(self, chain: int) -> None:
         old = self._attempts(

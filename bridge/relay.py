@@ -152,7 +152,8 @@ class ChainRelay:
             return None
         signed = found.signed
         self.report = replace(self.report, node_size=signed.checkpoint.size, node_epoch=found.current_epoch)
-        age_s = time.time() - self.journal.saw(self.config.id, state.epoch, state.size)
+        since = self.journal.saw(self.config.id, state.epoch, state.size, new_s=self.config.seconds_min)
+        age_s = max(0.0, time.time() - since)
         if max(found.current_epoch, signed.checkpoint.epoch) > state.epoch and not self._ends(signed, state):
             ending = self.node.ending(state.epoch)
             if ending is None:

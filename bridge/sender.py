@@ -149,8 +149,7 @@ class Sender:
             if receipt is None:
                 if attempt.state is State.MINED:
                     log.warning("chain %s: %s is in no block any more", self.config.name, _name(attempt))
-                    self.counts["reorganised"] += 1
-                    self.journal.unmined(attempt)
+                    self._taken_back(attempt)
             elif attempt.block_hash != receipt.block_hash:
                 self.journal.mined(attempt, receipt.block, receipt.block_hash)
 
@@ -167,7 +166,7 @@ class Sender:
             block: Head = self.endpoints.agree("eth_getBlockByNumber", hex(attempt.block), False, form=head_of)
             receipt = self.receipt(attempt, agreed=True)
             if receipt is None or block.hash != attempt.block_hash or receipt.block_hash != block.hash:
-                self.journal.unmined(attempt)
+                self._taken_back(attempt)
                 continue
             useful = changed(attempt, receipt, final)
             state = State.USEFUL if useful else State.DUPLICATE
@@ -177,6 +176,12 @@ class Sender:
             closed.append(attempt)
         self._find_lost(final)
         return closed
+
+    def _taken_back(self, attempt: Attempt) -> None:
+        """Its block is not canonical any more: pools may have dropped it, so it may be offered again at once."""
+        self.counts["reorganised"] += 1
+        self._told.pop(attempt.hash, None)
+        self.journal.unmined(attempt)
 
     def _find_lost(self, final: Head) -> None:
         """Nonces that are used, finally, by something that is not in the journal."""

@@ -268,10 +268,10 @@ def run(*, config_path: Path, once: bool, deadline_s: float | None, verbose: boo
     from bridge.run import Relayer, open_node, open_signer
     from cli.bridge_view import watching
     from consensus.errors import StrettoError
-    from node.logs import set_up_logging
+    from node.logs import configure_logs
 
     config = _loaded(config_path)
-    set_up_logging(verbose=verbose)
+    configure_logs(f"relayer-{config.relayer}", verbose=verbose)
     try:
         signer = open_signer(config)
         with open_node(config) as node, Journal(config.journal) as journal:
@@ -378,9 +378,8 @@ def _print_status(config: BridgeConfig, chains: list[ChainStatus], node: NodeChe
     for each in chains:
         for endpoint in each.endpoints:
             if endpoint["state"] != "ok":
-                complain(
-                    f"chain {each.config.name}: {endpoint['endpoint']} {endpoint['state']}: {endpoint['last_error']}"
-                )
+                label, why = endpoint["endpoint"], endpoint["last_error"]
+                complain(f"chain {each.config.name}: {label} {endpoint['state']}: {why}")
 
 
 # ---- costs -----------------------------------------------------------------------------------------------------------

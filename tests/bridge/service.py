@@ -127,11 +127,11 @@ class _Service(StrettoServicer):
         except NodeRefuses as error:
             context.abort(grpc.StatusCode.OUT_OF_RANGE, str(error))
 
-    def NodeStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def NodeStatus(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
         found = self._ledger.log()
         return pb.NodeStatusResponse(genesis=found.consortium, size=found.size)
 
-    def GetStatement(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetStatement(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
         return pb.GetStatementResponse(statement_digest=self._ledger.log().first_entry, index=0)
 
 
