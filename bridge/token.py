@@ -53,11 +53,15 @@ class TokenContract:
         self.endpoints, self.address = endpoints, address
         self._to = "0x" + address.hex()
 
-    def check(self, bridge: bytes, consortium: bytes, block: int) -> None:
-        """That it is the artifact's code over this bridge and consortium. Raises: WrongContract."""
+    def check_code(self, block: int) -> None:
+        """That it is the artifact's code; before that, nothing it answers means anything. Raises: WrongContract."""
         code = self.endpoints.agree("eth_getCode", self._to, hex(block), form=data)
         if found := code_differs(NAME, code):
             self._wrong("code", f"that of contracts/artifacts/{NAME}", found)
+
+    def check(self, bridge: bytes, consortium: bytes, block: int) -> None:
+        """That it is the artifact's code over this bridge and consortium. Raises: WrongContract."""
+        self.check_code(block)
         over = bytes.fromhex(str(self._read("bridge", block))[2:])
         if over != bridge:
             self._wrong("bridge", f"0x{bridge.hex()}", f"0x{over.hex()}")

@@ -72,6 +72,7 @@ class ChainChecks:
 
     def _contract(self) -> str:
         """Code and ties of both contracts: neither address is believed."""
+        self._nft.check_code(self._head)
         address = self._nft.bridge(self._head)
         bridge = BridgeContract(self._endpoints, address)
         bridge.check_code(self._head)

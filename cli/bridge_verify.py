@@ -223,6 +223,7 @@ def collect(client: NodeClient, node: MintNode, endpoints: Endpoints, named: Nam
     if not isinstance(content, Mint):
         raise CliError(f"{token} is not the leaf of a MINT", Exit.REFUSED)
     nft, head = TokenContract(endpoints, named.contract), endpoints.common_head().number
+    nft.check_code(head)
     size = nft.state(int.from_bytes(named.token, "big"), head).size
     if not size:
         size = max(leaf.index + 1, BridgeContract(endpoints, nft.bridge(head)).state(head, agreed=True).size)
