@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.bridge_anchor import anchor_command
+from cli.bridge_ends import ended
 from cli.bridge_verify import verify_command
 from cli.output import CliError, Exit, PathArgument, complain, json_option, print_json, print_table, say
 from cli.trust import epochs_option, genesis_option
@@ -66,39 +67,6 @@ def _loaded(path: Path) -> BridgeConfig:
         raise CliError(str(error), Exit.CONFIG, field=error.field) from error
 
 
-def _ended(error: Exception) -> CliError:
-    """How an error of the bridge ends a command."""
-    from bridge.config import ConfigError
-    from bridge.errors import (
-        BalanceTooLow,
-        BridgeFrozen,
-        EndpointsDisagree,
-        ExposedSecret,
-        FeeOverCap,
-        NodeRefuses,
-        NoEndpoint,
-        SignerError,
-        WrongChainId,
-    )
-
-    match error:
-        case ExposedSecret():
-            code = Exit.FORBIDDEN
-        case NoEndpoint():
-            code = Exit.UNREACHABLE
-        case NodeRefuses():
-            code = Exit.UNREACHABLE if error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED") else Exit.REFUSED
-        case FeeOverCap() | BalanceTooLow() | EndpointsDisagree():
-            code = Exit.RETRY
-        case BridgeFrozen():
-            code = Exit.REFUSED
-        case ConfigError() | SignerError() | WrongChainId():
-            code = Exit.CONFIG
-        case _:
-            code = Exit.REFUSED
-    return CliError(str(error), code, error=type(error).__name__)
-
-
 # ---- key -------------------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +91,7 @@ def key(*, out: Path, password_file: Path, as_json: bool) -> int:
     try:
         address = checksummed(create_keystore(out, password_file))
     except SignerError as error:
-        raise _ended(error) from error
+        raise ended(error) from error
     if as_json:
         print_json({"ok": True, "address": address, "keystore": str(out)})
     else:
@@ -191,7 +159,7 @@ def deploy(
         if config.deployed is not None:
             write_addresses(config.deployed, chain_name, done)
     except StrettoError as error:
-        raise _ended(error) from error
+        raise ended(error) from error
     bridge, nft = checksummed(done.bridge), checksummed(done.nft)
     if as_json:
         print_json(
@@ -287,7 +255,7 @@ def run(*, config_path: Path, once: bool, deadline_s: float | None, verbose: boo
                     server.close()
             found = [chain_json(each) for _, each in sorted(relayer.snapshots().items())]
     except (ConfigError, StrettoError) as error:
-        raise _ended(error) from error
+        raise ended(error) from error
     if as_json:
         print_json({"ok": settled or not once, "chains": found})
     if once and not settled:
@@ -412,7 +380,7 @@ def costs(*, config_path: Path, validators: int, gwei: tuple[str, ...], coin: tu
             with Journal(config.journal, read_only=True) as journal:
                 spent = paid(chains, journal.totals(), prices)
         except StrettoError as error:
-            raise _ended(error) from error
+            raise ended(error) from error
     if as_json:
         print_json(
             {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.bridge_ends import ends
 from cli.mint import config_option
 from cli.output import CliError, Exit, PathArgument, json_option, print_json, printable, say
 
@@ -31,6 +32,7 @@ BUNDLE_BYTES_MAX = 64 << 20
 )
 @config_option
 @json_option
+@ends()
 def anchor_command(
     *, chain_name: str, bundle_path: Path | None, index: int | None, from_block: int | None, not_final: bool,
     out_path: Path, config_path: Path, as_json: bool,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.bridge_ends import ends
 from cli.mint import config_option
 from cli.output import (
     CliError,
@@ -85,6 +86,7 @@ def read_name(config: BridgeConfig, text: str) -> Named:
 @config_option
 @deadline_option(60)
 @json_option
+@ends()
 def verify_command(
     *, token: str | None, file_path: Path | None, out_path: Path | None, replace: bool, offline: bool,
     genesis_path: Path | None, epochs_path: Path | None, config_path: Path, deadline_s: float, as_json: bool,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.bridge_ends import ends
 from cli.mint_terms import make_terms, read_terms_file, terms_options
 from cli.output import (
     CliError,
@@ -99,6 +100,7 @@ def key_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @node_option
 @deadline_option(60)
 @json_option
+@ends()
 def prepare_command(
     *, claim: str, position: int, purpose: str, chain_name: str | None, given: dict[str, Any], terms_path: Path | None,
     out_path: Path, config_path: Path, **rest: Any,
@@ -116,6 +118,7 @@ def prepare_command(
     """
     from bridge.config import load_config
     from cli.rights_act import roster_for, signed, signer_in
+    from ledger.address import show_address
     from ledger.rights_content import Mint
 
     act = Act(claim=claim, position=position, head=None, client_ref=None, out_path=None, **rest)
@@ -128,7 +131,7 @@ def prepare_command(
     key, member = signer_in(act, roster)
     digest = digest_of(claim, "CLAIM")
     title = _checked_claim(act, digest, member.id, int((given | written).get("edition", 1)))
-    nft = f"0x{chain.nft.hex()}"
+    nft = show_address(chain.nft)
     fixed = {"chain_id": chain.id, "nft": nft, "claim": digest.hex(), "position": position, "title": title}
     terms = make_terms(fixed, given, written)
     statement = signed(Mint(terms=terms), act, roster, key, member)
@@ -238,6 +241,7 @@ def terms_rows(terms: MintTerms) -> list[tuple[str, str]]:
 @config_option
 @deadline_option(120)
 @json_option
+@ends()
 def submit_command(
     *, file: Path, relay: bool, journal_path: Path | None, keystore: Path | None, password_file: Path | None,
     config_path: Path, deadline_s: float, as_json: bool,
@@ -307,6 +311,7 @@ def _minted(done: Done, chain: ChainConfig, *, as_json: bool) -> int:
 @config_option
 @deadline_option(60)
 @json_option
+@ends()
 def status_command(
     *, file: Path, push: bool, relay: bool, journal_path: Path | None, keystore: Path | None,
     password_file: Path | None, config_path: Path, deadline_s: float, as_json: bool,
