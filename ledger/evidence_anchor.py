@@ -1,6 +1,6 @@
 """Anchors in evidence: the two checks of them, and how one is put into a file that was exported before it existed.
 
-They stand at the end of the archive and outside of its manifest (docs/adr/0011): an anchor rests on no member's word,
+They stand at the end of the archive and outside of its manifest (docs/adr/0013): an anchor rests on no member's word,
 so none has to sign for it, and anybody can add one.
 """
 

@@ -40,7 +40,7 @@ TOKEN_BYTES_MAX: Final = 1 << 16
 SIGNATURES_MAX: Final = 64
 NUMBER_MAX: Final = 2**53 - 1
 
-_KEYS: Final = (
+FIELDS: Final = (
     "format",
     "chain",
     "contract",
@@ -110,8 +110,8 @@ def parse_token(data: bytes) -> TokenFile:
     if tuple(files) != FILES:
         raise MalformedToken("files", ", ".join(files), ", ".join(FILES))
     found = load_json(files[TOKEN_JSON], TOKEN_JSON, TOKEN_BYTES_MAX, MalformedToken)
-    if not isinstance(found, dict) or tuple(found) != _KEYS or found["format"] != FORMAT:
-        raise MalformedToken(TOKEN_JSON, found, f"an object of {', '.join(_KEYS)}, in this order, of format {FORMAT}")
+    if not isinstance(found, dict) or tuple(found) != FIELDS or found["format"] != FORMAT:
+        raise MalformedToken(TOKEN_JSON, found, f"an object of {', '.join(FIELDS)}, in this order, of format {FORMAT}")
     made = TokenFile(
         chain=_whole(found, "chain", 1),
         contract=_bytes("contract", found["contract"], 20),
