@@ -137,6 +137,8 @@ def test_fixed_layouts_have_the_described_tags_and_sizes() -> None:
         timestamp_ms=0, proposer=0, payloads=(),  # type: ignore[arg-type]
     )  # fmt: skip
     assert total(1) + len("stretto/block/v1") == len(genesis_block.encode())
+    for tag in ("stretto/misbehaviour/v1", "stretto/chain-misbehaviour/v1", "stretto/chain-key/v1"):
+        assert tag in PAGE
     vote = Vote(kind=1, epoch=0, view=1, height=0, block=bytes(32))  # type: ignore[arg-type]
     assert total(2) + len("stretto/vote/v1") == len(vote.signing_bytes(block.consortium))
 

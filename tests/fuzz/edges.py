@@ -45,6 +45,7 @@ from protos import stretto_pb2 as pb
 from tests.catalog import audio_files, test_manifest
 from tests.consensus import toys
 from tests.fuzz.target import Target, canonical, holds, stable
+from tests.ledger import test_chain_misbehaviour as chain
 from tests.ledger import test_policy
 from tests.ledger.builders import make_catalogue, make_consortium
 from tests.ledger.keys import TestKey
@@ -88,6 +89,11 @@ def _messages() -> tuple[wire.NodeMessage, ...]:
             ),
         ),
         wire.CosignatureRequest(size=3),
+        *(
+            wire.ChainSignature(checkpoint=each.checkpoint, member="court", signature=each.signature)
+            for each in (chain.TWO_ROOTS.first, chain.sign(chain.END))
+        ),
+        wire.ChainSignatureRequest(size=3),
         wire.Hello(
             consortium=toys.CONSORTIUM, boot_generation=3, start=bytes(16), height=cast(Any, 5), version="1",
             signature=Signature(bytes(64)),

@@ -293,6 +293,13 @@ def test_who_may_not_sign_gathers(court: Court) -> None:
     assert court.store.is_chain_complete(END)
 
 
+def test_who_may_sign_again_signs_what_it_had_to_leave(court: Court) -> None:
+    """A node that was in doubt about its votes, and so about its watermark."""
+    court.reach(END, ended=True, sign=False)
+    court.signing.resume(sign=True)
+    assert court.signed_sizes() == [END]
+
+
 # ---- quorums ---------------------------------------------------------------------------------------------------------
 
 
@@ -469,46 +476,3 @@ def test_what_is_remembered_of_liars_is_bounded(court: Court) -> None:
             court.signing.received("label", signed("label", lie))
     assert {len(kept) for kept in court.signing._differing.values()} == {DIFFERING_PER_MEMBER_MAX}
     assert len(court.evidence()) == 1, "one for each validator and size"
-
-
-# ---- whole loops -----------------------------------------------------------------------------------------------------
-
-
-def chain_complete(town: Town, size: int) -> bool:
-    return all(node.store.is_chain_complete(size) for node in town.nodes.values())
-
-
-def test_town_completes_the_newest_checkpoint_and_every_end(tmp_path: Path) -> None:
-    town = Town(tmp_path)
-    for epoch in range(2):
-        pass_change(town, policy(epoch, 160 + epoch))
-        results = town.submit("court", CONSORTIUM.statement(make_claim(epoch), ref=f"r{epoch}"))
-        town.run(lambda r=results: r.last.ends)
-    ends = [town["court"].store.rosters.end_of(epoch) for epoch in range(2)]
-    town.run(lambda: chain_complete(town, town["court"].store.size) and all(chain_complete(town, e or 0) for e in ends))
-    town.run(for_ms=5_000)
-    for node in town.nodes.values():
-        assert not node.loop.rejected
-        assert {len(node.store.chain_signatures(size or 0)) for size in ends} == {4}
-    paths = [node.config.chain_path for node in town.nodes.values()]
-    town.close()
-    for path in paths:
-        assert {each.outcome for each in check_store(path, GENESIS)} == {Outcome.PASSED}
-
-
-def test_town_that_was_killed_before_it_signed_an_end_does_so_after_the_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    town = Town(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(ChainSigning, "_sign", lambda *_: None)
-        pass_change(town, policy())
-    end = town["court"].store.rosters.end_of(0)
-    assert end is not None
-    for member in MEMBERS:
-        town.stop(member)
-    for member in MEMBERS:
-        town.start(member)
-    town.run(lambda: chain_complete(town, end))
-    assert {town[m].store.chain_checkpoint_at(end).ends_epoch for m in MEMBERS} == {True}  # type: ignore[union-attr]
-    town.close()

@@ -40,11 +40,15 @@ from consensus.types import (
     Vote,
     VoteKind,
 )
+from ledger.chain_checkpoint import NO_SUCCESSOR, ChainCheckpoint
+from ledger.member import MEMBER_ID
 from ledger.note import NoteSignature
 from node.wire import (
     FETCH_DIGESTS_MAX,
     LINE_BYTES_MAX,
     VERSION_BYTES_MAX,
+    ChainSignature,
+    ChainSignatureRequest,
     Cosignature,
     CosignatureRequest,
     Envelope,
@@ -154,6 +158,19 @@ messages: st.SearchStrategy[NodeMessage] = st.one_of(
     st.builds(Cosignature, size=u64, root=digests, log=lines, cosignature=lines),
     st.builds(CosignatureRequest, size=u64),
     st.builds(
+        ChainSignature,
+        checkpoint=st.builds(
+            ChainCheckpoint,
+            epoch=u64.map(Epoch),
+            size=st.integers(1, 2**63 - 1),
+            root=digests,
+            successor=digests | st.just(NO_SUCCESSOR),
+        ),
+        member=st.from_regex(MEMBER_ID, fullmatch=True),
+        signature=of_bytes(64),
+    ),
+    st.builds(ChainSignatureRequest, size=u64),
+    st.builds(
         Hello,
         consortium=digests,
         boot_generation=u64,
@@ -250,6 +267,13 @@ def a_cosignature(**changes: object) -> pb.PeerCosignature:
     return pb.PeerCosignature(**(fields | changes))
 
 
+def a_chain_signature(**changes: object) -> pb.PeerChainSignature:
+    fields: dict[str, object] = {
+        "epoch": 1, "size": 1, "root": b"\1" * 32, "successor": b"", "member": "court", "signature": bytes(64)
+    }  # fmt: skip
+    return pb.PeerChainSignature(**(fields | changes))
+
+
 def a_hello(**changes: object) -> pb.PeerHello:
     fields: dict[str, object] = {
         "consortium": bytes(32), "boot_generation": 1, "height": 0, "version": "1", "signature": bytes(64),
@@ -275,6 +299,7 @@ def some_certificates(count: int) -> pb.PeerCertificates:
         pb.PeerMessage(chain=a_chain(CHAIN_BLOCKS_MAX)),
         pb.PeerMessage(cosignature=a_cosignature()),
         pb.PeerMessage(hello=a_hello(version="v" * VERSION_BYTES_MAX)),
+        pb.PeerMessage(chain_signature=a_chain_signature(size=2**63 - 1, member="m" * 32, successor=b"\2" * 32)),
     ],
 )
 def test_message_at_its_bounds_is_taken(message: pb.PeerMessage) -> None:
@@ -322,6 +347,16 @@ def test_message_at_its_bounds_is_taken(message: pb.PeerMessage) -> None:
         (pb.PeerMessage(cosignature=a_cosignature(log_line=b"no signature\n")), "signature line"),
         (pb.PeerMessage(cosignature=a_cosignature(log_line=A_LINE[:-1])), "signature line"),
         (pb.PeerMessage(cosignature=a_cosignature(log_line=b"\xff\n")), "text"),
+        (pb.PeerMessage(chain_signature=a_chain_signature(size=0)), "size"),
+        (pb.PeerMessage(chain_signature=a_chain_signature(size=2**63)), "size"),
+        (pb.PeerMessage(chain_signature=a_chain_signature(root=bytes(32))), "root"),
+        (pb.PeerMessage(chain_signature=a_chain_signature(root=b"\1" * 31)), "root"),
+        (pb.PeerMessage(chain_signature=a_chain_signature(successor=bytes(32))), "successor"),
+        (pb.PeerMessage(chain_signature=a_chain_signature(successor=b"\1" * 31)), "successor"),
+        (pb.PeerMessage(chain_signature=a_chain_signature(member="")), "member"),
+        (pb.PeerMessage(chain_signature=a_chain_signature(member="m" * 33)), "member"),
+        (pb.PeerMessage(chain_signature=a_chain_signature(member="a\nb")), "member"),
+        (pb.PeerMessage(chain_signature=a_chain_signature(signature=bytes(63))), "signature"),
         (pb.PeerMessage(hello=a_hello(consortium=b"")), "consortium"),
         (pb.PeerMessage(hello=a_hello(signature=bytes(65))), "signature"),
         (pb.PeerMessage(hello=a_hello(start=bytes(15))), "start"),

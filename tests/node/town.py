@@ -101,6 +101,14 @@ class Town:
         self.nodes.pop(member).close()
         self._mail = deque(item for item in self._mail if member not in item[:2])
 
+    def restart(self) -> None:
+        """All at once, as after a power cut."""
+        members = list(self.nodes)
+        for member in members:
+            self.stop(member)
+        for member in members:
+            self.start(member)
+
     def close(self) -> None:
         for member in list(self.nodes):
             self.stop(member)
