@@ -12,7 +12,6 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-import time
 
 from catalog.walk import Unusable, explain
 from kernels.cpu import ALL_THREADS, Stream, hash_whole
@@ -27,13 +26,8 @@ MAP_BYTES_MIN = 64 * 1024
 """From here on mapping is faster than reading."""
 WINDOW_BYTES = 4 << 30
 """What is mapped at once: bounds address space, and what a change of the file can spoil before it is noticed."""
-TRIAL_BYTES, TRIAL_S_MAX = 32 << 20, 1e-11
-"""Pages are mapped faster all at once than one by one as they are met, but by one processor while the others wait. So
-with many processors only a file that lies in memory in large pages is: that is 20 times as fast, which the beginning
-shows (seconds a byte).
-"""
-PROBE_BYTES = 8 << 20
-"""One byte in so many tells whether a window is in memory."""
+PROBE_BYTES, PROBES_MAX = 8 << 20, 32
+"""One byte in so many tells whether a window is in memory; of large windows in more, since a look takes some 10 us."""
 DROP_BYTES = 16 << 20
 """What is dropped at once behind the reading, where the set is too large to be kept."""
 PARALLEL_BYTES_MIN = 4 << 20
@@ -160,20 +154,18 @@ class Reader:
         parallel = size >= PARALLEL_BYTES_MIN and self._parallel()
         blake3 = Stream(threads=ALL_THREADS if parallel else 1)
         sha256 = self._new_sha256() if self._new_sha256 is not None else None
-        start, at_once = 0, True
-        self.from_disk = parallel and not self.is_there(descriptor, 0, min(size, TRIAL_BYTES))
+        start = 0
         while True:
-            end = min(size, start + (TRIAL_BYTES if parallel and start == 0 and not self.from_disk else WINDOW_BYTES))
+            end = min(size, start + WINDOW_BYTES)
             self.from_disk = not self.is_there(descriptor, start, end)
             # From disk too where all processors hash: each meets missing pages of its own, so the disk serves several.
+            # And each maps what it meets: mapped in advance, it would be by one processor while the others wait.
             if self._mapped and (parallel or not self.from_disk) and end > start:
-                at_once = at_once and not self.from_disk
-                began = time.perf_counter()
+                flags = _MAPPED if parallel or self.from_disk else _AT_ONCE
                 try:
-                    pages = mmap.mmap(descriptor, end - start, _AT_ONCE if at_once else _MAPPED, _READ, offset=start)
+                    pages = mmap.mmap(descriptor, end - start, flags, _READ, offset=start)
                 except ValueError:  # it is shorter by now
                     break
-                at_once = not parallel or (at_once and time.perf_counter() - began < TRIAL_S_MAX * (end - start))
                 blake3.update(pages)
                 pages.close()
                 self._advance(end - start)
@@ -194,7 +186,8 @@ class Reader:
     def is_there(self, descriptor: int, start: int, end: int) -> bool:
         """Is this part of the file in memory? True where the system cannot tell: its pages are then left alone."""
         try:
-            for offset in (*range(start + PROBE_BYTES, end, PROBE_BYTES), max(start, end - 1)):
+            step = max(PROBE_BYTES, (end - start) // PROBES_MAX)
+            for offset in (*range(start + step, end, step), max(start, end - 1)):
                 if not self._nowait:
                     break
                 os.preadv(descriptor, self._probe, offset, self._nowait)

@@ -131,5 +131,5 @@ class _Shown:
         elif phase.has_joined and not self._joined:
             self._joined = True
             self._bar.stop()
-            say(f"joined: {phase.size} statements" + ("" if self._ends else "; the node runs until Ctrl-C"))
+            say(f"joined: {phase.size} leaves" + ("" if self._ends else "; the node runs until Ctrl-C"))
         return self._joined and self._ends

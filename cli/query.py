@@ -10,7 +10,7 @@ import click
 from cli.client import NodeClient
 from cli.connect import connected
 from cli.digest import media_digest, statement_digest
-from cli.output import Exit, complain, deadline_option, json_option, node_option, print_json, say
+from cli.output import Exit, complain, deadline_option, json_option, node_option, print_json, printable, say
 from cli.submit import block_time
 from ledger.claim import Claim, Commitment, parse_claim
 from ledger.claim_json import claim_to_json
@@ -63,15 +63,18 @@ def query_command(
     claims = claims[:limit]
     as_of = {"size": status.size, "height": status.height, "block_time_ms": status.block_time_ms}
     if as_json:
-        document: dict[str, Any] = {"ok": bool(claims), "claims": [_as_json(found) for found in claims]}
+        document: dict[str, Any] = {"ok": bool(claims or envelope), "claims": [_as_json(found) for found in claims]}
         document |= {"truncated": cut, "as_of": as_of}
         print_json(document | ({"statement": envelope} if envelope else {}))
     else:
         for found in claims:
             _print(found)
-        say(f"{len(claims)}{'+' if cut else ''} on record as of {status.size} statements, height {status.height},"
+        if envelope and not claims:
+            say(f"{envelope['kind']} by {envelope['issuer']}, index {envelope['index']},"
+                f" {block_time(envelope['block_time_ms'])}: {printable(envelope['about'])}")  # fmt: skip
+        say(f"{len(claims)}{'+' if cut else ''} on record as of {status.size} leaves, height {status.height},"
             f" {block_time(status.block_time_ms)}")  # fmt: skip
-    if not claims:
+    if not claims and not envelope:
         complain("nothing on record")
         return Exit.REFUSED
     return Exit.OK
@@ -92,6 +95,7 @@ def _by(digest: str | None, isrc: str | None, iswc: str | None, statement: str |
 
 
 def _statement(client: NodeClient, digest: bytes) -> dict[str, Any]:
+    from cli.watch import told
     from ledger.statement import parse_statement
 
     recorded = client.statement(digest=digest)
@@ -101,6 +105,7 @@ def _statement(client: NodeClient, digest: bytes) -> dict[str, Any]:
         "kind": str(parsed.kind),
         "issuer": parsed.issuer,
         "client_ref": parsed.client_ref,
+        "about": told(parsed.content)[0],
         "index": recorded.index,
         "height": recorded.height,
         "block_time_ms": recorded.block_time_ms,

@@ -304,7 +304,7 @@ def _print(claim: Digest, position: int, rights: RecordedRights) -> None:
         until = block_time(rights.stay_until_ms) if rights.stay_until_ms else "it is lifted"
         say(f"stayed     until {until}, by order {rights.stay.hex()}")
     if rights.superseded_by:
-        say(f"now        {rights.superseded_by.hex()}")
+        say(f"replaced   by {rights.superseded_by.hex()}")
     if rights.disputes:
         rows = [(one.disputant, "yes" if one.responded else "no", one.statement.hex()) for one in rights.disputes]
         print_table(("disputed by", "answered", "dispute"), rows)

@@ -12,9 +12,13 @@ from cli.output import Exit, json_option, node_option, print_json, printable, sa
 from cli.submit import block_time
 from ledger.catalogue import CatalogueHeader
 from ledger.claim import Claim
-from ledger.rights_content import CourtOrder, Dispute, Mint, Resolve, Respond, Supersede, Transfer, Withdraw
+from ledger.governance import Admit, Remove, RotateKey, SetPolicy
+from ledger.rights_content import Supersede
 from ledger.statement import Content, parse_statement
 from node.rpc.answers import RecordedStatement
+
+WORDS_SHOWN = 160
+"""Characters of what somebody wrote: grounds, reasons, references."""
 
 
 @click.command("watch")
@@ -53,24 +57,24 @@ def watch_command(from_index: int, count: int | None, deadline_s: float | None, 
     return Exit.OK
 
 
-def _told(content: Content) -> tuple[str, int]:
-    """What it is about, in a few words, and how many claims it holds."""
+def told(content: Content) -> tuple[str, int]:
+    """What it is about, in a line, and how many claims it holds."""
     match content:
         case Claim():
             return content.title, 1
         case CatalogueHeader():
             return f"{content.count} claims", content.count
-        case Supersede():
-            return content.describe(), 1
-        case Dispute() | Respond() | Resolve() | Withdraw() | Transfer() | CourtOrder() | Mint():
-            return content.describe(), 0
-        case _:
+        case Admit() | Remove() | RotateKey() | SetPolicy():
             return f"vote to {content.describe()}", 0
+        case _:
+            words = content.describe()
+            cut = f"{words[:WORDS_SHOWN]}…" if len(words) > WORDS_SHOWN else words
+            return cut, 1 if isinstance(content, Supersede) else 0
 
 
 def _show(recorded: RecordedStatement, *, as_json: bool) -> None:
     statement = parse_statement(recorded.raw)
-    what, claims = _told(statement.content)
+    what, claims = told(statement.content)
     if as_json:
         print_json(
             {

@@ -59,7 +59,6 @@ def test_a_file_of_several_windows_is_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool
 ) -> None:
     monkeypatch.setattr(content, "WINDOW_BYTES", 1 << 20)
-    monkeypatch.setattr(content, "TRIAL_BYTES", 1 << 19)
     data = made(tmp_path / "song", 5 * (1 << 20) + 7)
     for parallel in (False, True):
         reader = Reader(mapped=mapped, parallel=lambda parallel=parallel: parallel)

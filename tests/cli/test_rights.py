@@ -9,6 +9,7 @@ import pytest
 
 from catalog.submission import Submission, parse_submission
 from cli.output import Exit
+from cli.watch import WORDS_SHOWN, told
 from ledger.epochs import encode_epochs
 from ledger.rights_content import (
     CourtAction,
@@ -30,7 +31,7 @@ from tests.cli.rights_node import RightsNode
 from tests.cli.test_epochs import records
 from tests.ledger.builders import FOUR, make_catalogue, make_claim, make_consortium, private_key
 from tests.ledger.epoch_builders import GENESIS, ROSTERS, proofs
-from tests.ledger.rights_builders import CLAIM, DISPUTED, HEAD, digest_of
+from tests.ledger.rights_builders import CLAIM, CONTENTS, DISPUTED, HEAD, digest_of
 
 _ON = {"claim": CLAIM, "position": 0}
 _AT = {**_ON, "head": HEAD}
@@ -210,6 +211,15 @@ def test_a_replacement_that_is_no_single_claim_is_refused(desk: Desk) -> None:
         assert "one CLAIM" in ended.err
     missing = desk.write("supersede", CLAIM.hex(), "--replacement", desk.folder / "none", "--mints", "keep", *HEADED)
     assert missing.code == Exit.NO_INPUT
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_whoever_watches_the_log_reads_what_was_said(name: str) -> None:
+    words, claims = told(CONTENTS[name])
+    assert words == CONTENTS[name].describe()
+    assert claims == (1 if name == "supersede" else 0)
+    long, _ = told(Dispute(**_ON, grounds="x" * 1_024))
+    assert len(long) <= WORDS_SHOWN + 1
 
 
 # ---- with a node -----------------------------------------------------------------------------------------------------
@@ -406,7 +416,7 @@ def test_show_of_a_quiet_and_of_a_replaced_claim(desk: Desk) -> None:
     )
     with RightsNode(records(), replaced) as node:
         ended = desk.stretto("rights", "show", CLAIM.hex(), "--node", node.address)
-    assert f"now        {HEAD.hex()}" in ended.text
+    assert f"replaced   by {HEAD.hex()}" in ended.text
     assert "until it is lifted" in ended.text
 
 

@@ -112,7 +112,7 @@ def test_killed_on_the_way_it_goes_on_where_it_was(devnet: Devnet) -> None:
 
     joined = join(devnet, devnet.directory / "checkpoint")
     assert joined.returncode == 0, joined.stderr
-    assert f"joined: {size_of(devnet)} statements" in joined.stdout + joined.stderr
+    assert f"joined: {size_of(devnet)} leaves" in joined.stdout + joined.stderr
     assert f"sync: starting at height {height}," in log_of(devnet)
     with ChainStore.open(folder, genesis) as store:
         assert store.size == size_of(devnet)

@@ -37,6 +37,25 @@ class Court:
             [*map(str, command), "--json"], capture_output=True, text=True, check=False, timeout=120
         )  # fmt: skip
 
+    def prove(self, statement: str, told: str) -> None:
+        """Evidence of it, handed out by another node and verified by the genesis alone."""
+        out = self.folder / f"{statement[:8]}.zip"
+        get = ("get", "--statement", statement, "--out", out, "--node", self.running["society"].config.rpc)
+        verify = ("verify", out, "--genesis", self.genesis)
+        for words in (get, verify):
+            command = [sys.executable, "-m", "cli.main", "evidence", *map(str, words), "--json"]
+            ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+            assert ended.returncode == Exit.OK, ended.stdout + ended.stderr
+        assert told in ended.stdout
+
+    def query(self, statement: str) -> str:
+        """What the record says of a statement that holds no claim."""
+        node = self.running["platform"].config.rpc
+        command = [sys.executable, "-m", "cli.main", "query", "--statement", statement, "--node", node]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert ended.returncode == Exit.OK, ended.stderr
+        return ended.stdout
+
     def say(self, *words: object, by: str) -> str:
         """Said and final: the statement's digest."""
         ended = self.run(*words, by=by)
@@ -69,11 +88,14 @@ def test_a_claim_goes_through_all_that_members_and_courts_say(running: RunningDe
     shown = court.show()
     assert (shown["state"], shown["holder"], shown["head"]) == ("active", "label", court.claim)
     _minted(court)
-    _disputed_and_dropped(court)
+    disputed = _disputed_and_dropped(court)
     _stayed_until_it_lapses(court)
     _assigned_and_transferred_back(court)
-    _replaced(court)
+    replaced = _replaced(court)
     running.agree(running.status("label").size)
+    court.prove(disputed, "Our recording of 2019.")
+    assert "Our recording of 2019." in court.query(disputed)
+    court.prove(replaced, "The signed statement is itself the claim")
 
 
 def _minted(court: Court) -> None:
@@ -88,8 +110,8 @@ def _minted(court: Court) -> None:
     assert refusal.code == "RIGHTS_EDITION_LIVE"
 
 
-def _disputed_and_dropped(court: Court) -> None:
-    """Who saw the claim before the dispute changes nothing after it."""
+def _disputed_and_dropped(court: Court) -> str:
+    """Who saw the claim before the dispute changes nothing after it. The DISPUTE's digest."""
     seen = court.show()["head"]
     assert court.refused("dispute", court.claim, "--grounds", "Mine.", by="label") == "RIGHTS_OWN_CLAIM"
     dispute = court.say("dispute", court.claim, "--grounds", "Our recording of 2019.", by="society")
@@ -103,6 +125,7 @@ def _disputed_and_dropped(court: Court) -> None:
     assert court.show()["disputes"][0]["responded"] is True
     court.say("resolve", court.claim, "--dispute", dispute, "--outcome", "dropped", by="society")
     assert (court.show()["state"], court.mints) == ("active", [(1, "active", 3), (2, "active", 3)])
+    return dispute
 
 
 def _stayed_until_it_lapses(court: Court) -> None:
@@ -128,8 +151,8 @@ def _assigned_and_transferred_back(court: Court) -> None:
     assert (court.show()["holder"], court.mints) == ("label", [(1, "active", 7), (2, "active", 7)])
 
 
-def _replaced(court: Court) -> None:
-    """By a claim that was written with 'stretto claim' and is sent only inside the SUPERSEDE."""
+def _replaced(court: Court) -> str:
+    """By a claim from a file, which is sent only inside the SUPERSEDE. Its digest."""
     running, path = court.running, court.folder / "corrected.stretto"
     corrected = make_claim(70_003)
     path.write_bytes(Submission(statement=running.sign(corrected)).encode())
@@ -143,3 +166,4 @@ def _replaced(court: Court) -> None:
     assert court.refused("withdraw", court.claim, "--reason", "x", by="label") == "RIGHTS_SUPERSEDED"
     court.say("order", "revoke", supersede, "--reference", "HCA 14/2026", by="court")
     assert {mint["state"] for mint in court.show(supersede)["mints"]} == {"revoked"}
+    return supersede

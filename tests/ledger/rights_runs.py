@@ -8,7 +8,7 @@ from consensus.types import Digest
 from ledger.apply import Applied, Outcome, apply_block
 from ledger.derived import DerivedKind
 from ledger.genesis import Role
-from ledger.receipt import Receipt
+from ledger.receipt import Reason, Receipt
 from ledger.rights import ClaimId, ClaimRights, initial
 from ledger.rights_content import (
     CourtAction,
@@ -137,3 +137,17 @@ def statuses(applied: Applied) -> list[tuple[int, int]]:
     """(seq, state) of the block's STATUS leaves."""
     preimages = [leaf.preimage for leaf in applied.derived if leaf.kind is DerivedKind.STATUS]
     return [(int.from_bytes(p[96:128], "big"), int.from_bytes(p[128:160], "big")) for p in preimages]
+
+
+def refused(receipt: Receipt, reason: Reason) -> None:
+    assert (receipt.outcome, receipt.reason) == (Outcome.REFUSED, reason)
+    assert receipt.code == f"RIGHTS_{reason.name}"
+    assert receipt.field
+    assert receipt.value
+    assert receipt.expected
+
+
+def accepted(receipt: Receipt) -> Digest:
+    assert receipt.reason is Reason.NONE, receipt
+    assert receipt.outcome is Outcome.RECORDED
+    return receipt.statement

@@ -6,23 +6,18 @@ import hashlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from consensus.errors import MalformedMessage
 from consensus.types import Digest
 from ledger import derive
-from ledger.apply import Outcome, Overlay, Reason, apply_block
+from ledger.apply import Reason, apply_block
 from ledger.catalogue import check_catalogue
 from ledger.derive import leaves_max
 from ledger.derived import DerivedKind, MintState, StatusLeaf, mint_preimage
 from ledger.member import Role
-from ledger.receipt import Receipt
 from ledger.rights import (
     DISPUTES_MAX,
     MINTS_MAX,
     ClaimId,
-    ClaimRights,
     ClaimState,
     LiveMint,
     OpenDispute,
@@ -32,23 +27,9 @@ from ledger.rights import (
 from ledger.rights_content import CourtAction, MintsFate
 from tests.ledger.builders import make_catalogue, make_claim, make_consortium, make_member
 from tests.ledger.rights_builders import digest_of
-from tests.ledger.rights_runs import CONSORTIUM, MEMBERS, TIME, Run, shown, statuses
+from tests.ledger.rights_runs import CONSORTIUM, MEMBERS, TIME, Run, accepted, refused, shown, statuses
 
 GENESIS = CONSORTIUM.genesis.digest
-
-
-def refused(receipt: Receipt, reason: Reason) -> None:
-    assert (receipt.outcome, receipt.reason) == (Outcome.REFUSED, reason)
-    assert receipt.code == f"RIGHTS_{reason.name}"
-    assert receipt.field
-    assert receipt.value
-    assert receipt.expected
-
-
-def accepted(receipt: Receipt) -> Digest:
-    assert receipt.reason is Reason.NONE, receipt
-    assert receipt.outcome is Outcome.RECORDED
-    return receipt.statement
 
 
 # ---- which claim -----------------------------------------------------------------------------------------------------
@@ -283,102 +264,6 @@ def test_a_reinstated_claim_is_active_and_without_disputes_or_stay() -> None:
     assert (rights.state, rights.disputes, rights.stay) == (ClaimState.ACTIVE, (), None)
 
 
-# ---- lapse -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_stay_lapses_in_the_first_block_at_or_after_its_time_also_an_empty_one() -> None:
-    run = Run()
-    claim = run.claim()
-    run.mints(claim, 2)
-    order = accepted(run.say(run.order(claim, CourtAction.STAY, until_ms=TIME + 1_000), "court"))
-    early = run.block(time_ms=TIME + 999)
-    assert (early.derived, run.rights(claim).state) == ((), ClaimState.DISPUTED)
-    due = run.block(time_ms=TIME + 1_000)
-    assert statuses(due) == [(2, MintState.ACTIVE), (2, MintState.ACTIVE)]
-    assert {leaf.cause for leaf in due.derived} == {order}
-    assert (run.rights(claim).state, run.head(claim)) == (ClaimState.ACTIVE, order)
-    assert run.block(time_ms=TIME + 2_000).derived == ()
-
-
-def test_a_lapse_comes_before_the_statements_of_its_block() -> None:
-    run = Run()
-    claim = run.claim()
-    run.mints(claim, 1)
-    accepted(run.say(run.order(claim, CourtAction.STAY, until_ms=TIME + 1_000), "court"))
-    size = run.view.size
-    applied = run.block(run.statement(run.mint(claim, 2)), time_ms=TIME + 1_500)
-    assert shown(applied) == [f"{size} STATUS", f"{size + 1} MINT", f"{size + 2} MINT"]
-
-
-def test_a_lapse_leaves_open_disputes_as_they_are() -> None:
-    run = Run()
-    claim = run.claim()
-    run.mints(claim, 1)
-    accepted(run.say(run.order(claim, CourtAction.STAY, until_ms=TIME + 1_000), "court"))
-    accepted(run.say(run.dispute(claim), "rival"))
-    assert statuses(run.block(time_ms=TIME + 1_000)) == [(3, MintState.DISPUTED)]
-
-
-def test_a_later_stay_counts_and_what_ends_a_stay_ends_its_lapse() -> None:
-    run = Run()
-    claims = [run.claim(n) for n in range(3)]
-    for claim in claims:
-        accepted(run.say(run.order(claim, CourtAction.STAY, until_ms=TIME + 1_000), "court"))
-    accepted(run.say(run.order(claims[0], CourtAction.STAY, until_ms=TIME + 2_000), "court"))
-    accepted(run.say(run.order(claims[1], CourtAction.LIFT), "court"))
-    accepted(run.say(run.order(claims[2], CourtAction.STAY), "court"))
-    run.block(time_ms=TIME + 1_000)
-    assert [run.rights(claim).stay is None for claim in claims] == [False, True, False]
-    run.block(time_ms=TIME + 2_000)
-    assert [run.rights(claim).stay is None for claim in claims] == [True, True, False]
-
-
-def test_a_stay_until_a_time_that_has_come_is_refused() -> None:
-    run = Run()
-    claim = run.claim()
-    refused(run.say(run.order(claim, CourtAction.STAY, until_ms=TIME + 2), "court"), Reason.STAY_PAST)
-    accepted(run.say(run.order(claim, CourtAction.STAY, until_ms=TIME + 4), "court"))
-
-
-def test_stays_lapse_in_order_of_their_time_and_claim() -> None:
-    run = Run()
-    claims = sorted(run.claim(n) for n in range(6))
-    for claim in reversed(claims):
-        run.mints(claim, 1)
-    for claim in claims[3:] + claims[:3]:
-        until = TIME + (5_000 if claim in claims[:2] else 4_000)
-        accepted(run.say(run.order(claim, CourtAction.STAY, until_ms=until), "court"))
-    due = run.block(time_ms=TIME + 6_000)
-    mints = [run.rights(claim).mints[0].entry for claim in claims[2:] + claims[:2]]
-    assert [leaf.preimage[64:96] for leaf in due.derived] == mints
-
-
-def test_what_lapses_in_one_block_is_bounded_and_the_rest_lapses_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run()
-    claims = [run.claim(n) for n in range(5)]
-    for claim in claims:
-        run.mints(claim, 2)
-        accepted(run.say(run.order(claim, CourtAction.STAY, until_ms=TIME + 1_000), "court"))
-    monkeypatch.setattr(derive, "LAPSE_LEAVES_MAX", 3)
-    assert len(run.block(time_ms=TIME + 1_000).derived) == 4
-    monkeypatch.setattr(derive, "LAPSES_PER_BLOCK_MAX", 1)
-    assert len(run.block(time_ms=TIME + 1_001).derived) == 2
-    assert sum(run.rights(claim).stay is None for claim in claims) == 3
-
-
-def test_nothing_lapses_between_the_end_of_an_epoch_and_the_next() -> None:
-    run = Run()
-    claim = run.claim()
-    run.mints(claim, 1)
-    accepted(run.say(run.order(claim, CourtAction.STAY, until_ms=TIME + 1_000), "court"))
-    run.view.is_ending = True
-    assert run.block(time_ms=TIME + 1_000).derived == ()
-    overlay = Overlay(run.view)
-    assert apply_block(overlay, 9, TIME + 2_000, [], {}).derived == ()
-    run.view.is_ending = False
-    assert statuses(run.block(time_ms=TIME + 1_001)) == [(2, MintState.ACTIVE)]
-
-
 # ---- mints -----------------------------------------------------------------------------------------------------------
 
 
@@ -500,46 +385,6 @@ def test_a_replacement_may_leave_the_mints_revoked_and_mint_anew() -> None:
     accepted(run.say(run.mint(new, 1, editions=5)))
     assert statuses(run.block(run.statement(run.order(claim, CourtAction.REINSTATE), "court"))) == [(2, 0)] * 2
     assert run.rights(claim).superseded is None
-
-
-# ---- the values ------------------------------------------------------------------------------------------------------
-
-digests = st.binary(min_size=32, max_size=32).map(Digest)
-rights_values = st.builds(
-    ClaimRights,
-    claim=st.builds(ClaimId, digests, st.integers(0, 16_383)),
-    holder=st.sampled_from(["label", "society"]),
-    head=digests,
-    revoked=st.booleans(),
-    superseded=st.none() | st.builds(Superseded, digests, st.sampled_from(MintsFate)),
-    disputes=st.lists(st.builds(OpenDispute, digests, st.just("rival"), st.booleans()), max_size=3).map(tuple),
-    stay=st.none() | st.builds(Stay, digests, st.integers(0, 2**63)),
-    editions=st.integers(0, 2**32 - 1),
-    mints=st.lists(st.builds(LiveMint, digests, *[st.integers(0, 2**48)] * 4), max_size=3).map(tuple),
-)
-
-
-@given(rights_values)
-def test_rights_come_back_from_their_encoding(rights: ClaimRights) -> None:
-    assert ClaimRights.decode(rights.encode()) == rights
-
-
-@given(rights_values, st.data())
-def test_other_bytes_are_no_rights(rights: ClaimRights, data: st.DataObject) -> None:
-    good = rights.encode()
-    cut = data.draw(st.integers(0, len(good) - 1))
-    with pytest.raises(MalformedMessage, match="rights"):
-        ClaimRights.decode(good[:cut])
-    for wrong in (b"", b"\x80", b"\xf6", b"\x8a" + b"\x00" * 10, good + b"\x00"):
-        with pytest.raises(MalformedMessage, match="rights"):
-            ClaimRights.decode(wrong)
-
-
-@given(st.tuples(digests, st.integers(0, 2**32 - 1)), st.tuples(digests, st.integers(0, 2**32 - 1)))
-def test_claim_ids_sort_as_their_bytes(one: tuple[Digest, int], other: tuple[Digest, int]) -> None:
-    a, b = ClaimId(*one), ClaimId(*other)
-    assert (a < b) == (a.encode() < b.encode())
-    assert ClaimId.decode(a.encode()) == a
 
 
 def test_a_bound_holds_for_what_each_statement_may_append() -> None:

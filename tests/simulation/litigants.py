@@ -33,6 +33,8 @@ from tests.simulation.world import World
 
 EDITIONS = 9
 WEIGHTS = (45, 8, 12, 5, 7, 2, 21)
+ARGUMENTS = 12
+ARGUE_MS = 150
 STAY_MS = 400
 """Stays end within so long, so that many lapse in a run, some while an epoch ends."""
 
@@ -65,6 +67,12 @@ class Litigants:
             self._world.allow(raw)
             statements.append(raw)
         node.submit(statements)
+
+    def argue(self) -> None:
+        """In good weather, where what they say is seldom out of date."""
+        for _ in range(ARGUMENTS):
+            self.act()
+            self._world.run(self._world.now_ms + self.random.randint(5, ARGUE_MS))
 
     def _content(self, node: Machine, claim: ClaimId) -> tuple[RightsContent, str]:
         """Something that may well be accepted, and who says it."""

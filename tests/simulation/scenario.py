@@ -25,8 +25,6 @@ from tests.simulation.world import Weather, World
 
 TROUBLE_MS = 1800
 HEAL_MS = 30_000
-ARGUMENTS = 12
-ARGUE_MS = 150
 HEAL_VIEWS_PER_VALIDATOR = 6
 QUIET_MS = 5_000
 SET_BACK_MS = 200_000
@@ -399,7 +397,7 @@ class Run:
         if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
             raise Violation(f"what was submitted in trouble is not on record after {HEAL_MS} ms: {self._statuses()}")
         if scenario.argues and not scenario.is_patient:
-            self._argue()
+            self.litigants.argue()
         view = world.top_view()
         self.clients.submit_new(3)
         if not world.run(world.now_ms + HEAL_MS, lambda: self.clients.are_served(self._members)):
@@ -414,12 +412,6 @@ class Run:
         if scenario.kind in (*HONEST_KINDS, "dead"):
             self._check_quiet()
         return took
-
-    def _argue(self) -> None:
-        """In good weather what litigants say is seldom out of date."""
-        for _ in range(ARGUMENTS):
-            self.litigants.act()
-            self.world.run(self.world.now_ms + self.litigants.random.randint(5, ARGUE_MS))
 
     def _members(self) -> list[Machine]:
         """Nodes of those that are members in the newest epoch, and are there: they must get everything."""

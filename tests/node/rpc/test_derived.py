@@ -13,6 +13,7 @@ import pytest
 
 from cli.client import NodeClient, NodeError
 from ledger.derived import MintState, StatusLeaf, mint_preimage
+from ledger.evidence import MediaDigests, Outcome, Verdict, verify_bundle
 from ledger.merkle import leaf_hash, verify_inclusion
 from ledger.rights_content import CourtAction, CourtOrder, Dispute, Mint, MintsFate, Supersede
 from protos import stretto_pb2 as pb
@@ -83,7 +84,7 @@ def court(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
     store.add(*MINTS)
     store.add(DISPUTE, STAY)
     store.add(time_ms=LAPSE_MS)
-    store.add(OLD, SUPERSEDE, complete=False)
+    store.add(OLD, SUPERSEDE)
     reader = ReaderProcess(made.folder)
     with NodeClient(reader.address, deadline_s=10) as made.client:
         yield made
@@ -203,6 +204,20 @@ def test_rights_of_no_claim_are_not_found(court: Court) -> None:
     with NodeClient(court.client.address, deadline_s=1) as hasty, pytest.raises(NodeError) as caught:
         hasty._call(hasty.stub.GetClaimRights, ahead)
     assert caught.value.code == "NOT_READY_YET"
+
+
+# ---- evidence ----
+
+
+def test_evidence_holds_beside_derived_leaves_and_of_the_claim_in_a_superseding_statement(court: Court) -> None:
+    for raw in (CLAIM, PLAIN, MINTS[1], DISPUTE, STAY, OLD, SUPERSEDE):
+        bundle = court.client.evidence(statement=digest(raw))
+        assert verify_bundle(bundle, GENESIS, None).verdict is Verdict.VERIFIED
+    media = claim(77).media[0]
+    bundle = court.client.evidence(media_digest=media.sha256)
+    offered = MediaDigests(blake3=media.blake3, sha256=media.sha256)
+    report = verify_bundle(bundle, GENESIS, offered)
+    assert (report.verdict, report.check("audio").outcome) == (Verdict.VERIFIED, Outcome.PASSED)
 
 
 # ---- watching ----
