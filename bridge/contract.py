@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bridge.artifacts import calldata, code_differs, decoded, decoded_call, named_error, topic
@@ -47,25 +47,35 @@ class BridgeContract:
 
     # ---- state ----
 
-    def state(self, block: int, *, agreed: bool = False) -> BridgeState:
-        """At a block. agreed: as a quorum of endpoints says it, not one."""
-        size = self._read("size", block, agreed=agreed)
-        root = self._read("rootAt", block, size, agreed=agreed)
+    def state(self, block: int, known: BridgeState | None = None) -> BridgeState:
+        """At a block, by a quorum. known: an earlier one, whose root and set are taken over where epoch and size are
+        the same: good enough to see whether something lacks, not to send by."""
+        size, epoch, frozen = (self._read(name, block, agreed=True) for name in ("size", "epoch", "frozen"))
+        if known is not None and (known.size, known.epoch) == (size, epoch):
+            return replace(known, frozen=frozen, block=block)
+        root = self._read("rootAt", block, size, agreed=True)
         if root == NO_ROOT:
             # Every size that a bridge calls its own has a root: the endpoint is between two blocks, or lies.
             raise MalformedAnswer(self.endpoints.chain, f"no root at the bridge's own size {size}")
         return BridgeState(
             size=size,
             root=root,
-            epoch=self._read("epoch", block, agreed=agreed),
-            validator_set=self._read("validatorSet", block, agreed=agreed),
-            frozen=self._read("frozen", block, agreed=agreed),
+            epoch=epoch,
+            validator_set=self._read("validatorSet", block, agreed=True),
+            frozen=frozen,
             block=block,
         )
 
     def pending(self) -> tuple[int, int]:
-        """Epoch and size with what waits in one endpoint's pool already applied, where it can tell."""
-        return int(self._read("epoch", "pending")), int(self._read("size", "pending"))
+        """Highest epoch and size with what waits in the endpoints' pools already applied, as far as they can tell."""
+        return self._pending("epoch"), self._pending("size")
+
+    def _pending(self, method: str) -> int:
+        call = {"to": self._to, "data": "0x" + calldata(NAME, method).hex()}
+        said = self.endpoints.ask_each(
+            "eth_call", call, "pending", form=lambda value: int(decoded(NAME, method, data(value)))
+        )
+        return max(said, default=0)
 
     def root_at(self, size: int, block: int) -> bytes:
         """By a quorum. Zero: none of that size."""

@@ -1,8 +1,7 @@
 """All RPC endpoints of one chain: which may be used, in which order, and what a quorum of them says.
 
 A dead endpoint is tolerated and tried again, one of another chain is never used, one that is slow, limited, lagging or
-contradicted is asked last. Reading for information asks one endpoint; what money or the word "final" depends on needs
-a quorum.
+contradicted is asked last. What a relayer decides by needs a quorum; the rest asks one endpoint.
 """
 
 from __future__ import annotations
@@ -135,21 +134,21 @@ class Endpoints:
             raise answer.revert
         return answer.value
 
-    def head(self) -> Head:
-        """The newest block by the first endpoint that is not behind the others."""
-        behind: list[Head] = []
-        for answer in self._answers("eth_getBlockByNumber", ("latest", False), head_of, patient=lambda: not behind):
-            if answer.revert is not None:
-                continue
-            found: Head = answer.value
-            answer.by.head = found.number
-            if found.number + LAG_BLOCKS_MAX >= self._reference():
-                return found
-            self._blame(answer.by, "lag", f"its head {found.number} is behind {self._reference()}")
-            behind.append(found)
-        if not behind:
-            raise NoEndpoint(self.chain, self._reasons())
-        return max(behind, key=lambda head: head.number)
+    def ask_each(self, method: str, *params: Any, form: Callable[[Any], Any]) -> list[Any]:
+        """What every usable endpoint says; those that fail or revert say nothing."""
+        said = []
+        for standing in self._usable():
+            try:
+                said.append(self._ask_one(standing, method, params, form))
+            except (EndpointError, RpcError) as error:
+                log.debug("%s", error)
+        return said
+
+    def _look_for_lag(self, standing: _Standing, head: int) -> None:
+        standing.head = head
+        reference = self._reference()
+        if head + LAG_BLOCKS_MAX < reference:
+            self._blame(standing, "lag", f"its head {head} is behind {reference}")
 
     def _reference(self) -> int:
         """The head that a quorum has reached; with two endpoints the higher one. A single liar cannot raise it."""
@@ -193,6 +192,8 @@ class Endpoints:
         ):
             if answer.revert is None:
                 heads.append(answer.value.number)
+                if tag == "latest":
+                    self._look_for_lag(answer.by, answer.value.number)
             if len(heads) >= enough:
                 break
         if len(heads) < self.quorum:
@@ -325,7 +326,7 @@ class Endpoints:
 
     def _take(self, standing: _Standing) -> None:
         while (wait := standing.bucket.take()) > 0:
-            self._sleep(wait)
+            self._sleep(max(wait, 0.001))
 
     def _failed(self, standing: _Standing, error: EndpointError | RpcError, *, rest: bool = True) -> None:
         standing.last_error = str(error)

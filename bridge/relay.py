@@ -110,9 +110,9 @@ class ChainRelay:
     def round(self) -> Report:
         """Looks, and does what is due. Raises: StrettoError of the kind that stands in the way."""
         self._rounds += 1
-        head = self.endpoints.head()
+        head = self.endpoints.common_head()
         genesis = self._checked_contract(head)
-        state = self.contract.state(head.number)
+        state = self.contract.state(head.number, self.report.state)
         self.report = replace(self.report, head=head, state=state, error="", error_kind="", frozen=state.frozen)
         self._follow()
         if state.frozen:
@@ -128,7 +128,8 @@ class ChainRelay:
         return self._say(self._bring(work), due=True)
 
     def _say(self, doing: str, *, due: bool) -> Report:
-        count = len(self.journal.open(self.config.id, self.sender.account))
+        # What was journalled and never sent is not on its way; whoever sends next uses its nonce.
+        count = sum(each.state is not State.INTENDED for each in self.journal.open(self.config.id, self.sender.account))
         self.report = replace(self.report, doing=doing, due=due, open=count, balance=self.sender.balance)
         return self.report
 
@@ -225,7 +226,7 @@ class ChainRelay:
     def _bring(self, work: Work) -> str:
         """Sends, sends again or replaces; or says why not. Nothing here rests on one endpoint's word."""
         common = self.endpoints.common_head()
-        state = self.contract.state(common.number, agreed=True)
+        state = self.contract.state(common.number)
         if state.key != work.base.key or state.frozen:
             return "the contract has just changed"
         nonce = self.sender.nonce(common.number)
@@ -245,13 +246,15 @@ class ChainRelay:
             kind=work.kind, epoch=point.epoch, size=point.size, root=point.root, call=work.call, gas=gas, nonce=nonce,
             market=self.sender.market(common),
         )  # fmt: skip
+        if self._is_pooled(state):
+            return f"{work.kind}: another's transaction has just come"
         self.sender.broadcast(made)
         return f"{work.kind} of {point.size} leaves sent"
 
     def _is_pooled(self, state: BridgeState) -> bool:
         """Whether something that moves the contract on waits in a pool, ours or another's; for replace_s at most.
 
-        One endpoint's word, and enough: it can make us wait, no more. Where pools cannot be seen it is never so.
+        Any endpoint's word is enough: it can make us wait, no more. Where pools cannot be seen it is never so.
         """
         if self.contract.pending() <= (state.epoch, state.size):
             self._pooled_since = None

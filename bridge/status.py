@@ -12,7 +12,7 @@ from bridge.checkpoints import BridgeState
 from bridge.config import BridgeConfig, ChainConfig
 from bridge.contract import BridgeContract
 from bridge.endpoints import Head
-from bridge.journal import OPEN, Journal
+from bridge.journal import Journal, State
 from bridge.node_client import NodeCheckpoint
 from bridge.run import open_endpoints
 from consensus.errors import StrettoError
@@ -78,9 +78,9 @@ def _look_at(config: BridgeConfig, chain: ChainConfig) -> ChainStatus:
         else:
             contract = BridgeContract(endpoints, chain.bridge)
             contract.check_code(head.number)
-            state = contract.state(head.number, agreed=True)
+            state = contract.state(head.number)
             if final.number >= chain.start_block:
-                final_state = contract.state(final.number, agreed=True)
+                final_state = contract.state(final.number)
     except StrettoError as failure:
         error = str(failure)
     finally:
@@ -102,6 +102,6 @@ def _pending(config: BridgeConfig, chain: ChainConfig) -> int | None:
         return None
     try:
         with Journal(config.journal, read_only=True) as journal:
-            return journal.count(chain.id, OPEN)
+            return journal.count(chain.id, [State.SENT, State.MINED])
     except StrettoError:
         return None

@@ -101,8 +101,10 @@ class Ledger:
 class _Service(StrettoServicer):
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self.asked = 0
 
     def GetChainCheckpoint(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.asked += 1
         ends = request.WhichOneof("which") == "ends_epoch"
         found = self._ledger.ending(request.ends_epoch) if ends else self._ledger.latest()
         if found is None:
@@ -140,7 +142,9 @@ class LedgerService:
 
     def __init__(self, ledger: Ledger) -> None:
         self._server = grpc.server(ThreadPoolExecutor(8))
-        add_StrettoServicer_to_server(_Service(ledger), self._server)
+        self.service = _Service(ledger)
+        """With `asked`: how often it was asked for a checkpoint."""
+        add_StrettoServicer_to_server(self.service, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 

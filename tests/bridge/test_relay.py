@@ -154,7 +154,6 @@ def test_frozen_bridge_stops_with_both_checkpoints_kept(place: Place, relay: Cha
             "gas": hex(1_000_000),
         },
     )
-    before = len(place.paid())
     for _ in range(2):
         with pytest.raises(BridgeFrozen) as stopped:
             relay.round()
@@ -163,7 +162,7 @@ def test_frozen_bridge_stops_with_both_checkpoints_kept(place: Place, relay: Cha
     text = kept.read_text()
     assert other.signed.checkpoint.root.hex() in text
     assert theirs.signed.checkpoint.root.hex() in text
-    assert len(place.paid()) == before
+    assert sum(each["from"] == "0x" + key(0).address.hex() for each in place.paid()) == 1
 
 
 def test_fork_of_a_quorum_is_kept_and_not_paid_for(place: Place, relay: ChainRelay, journal: Journal) -> None:
