@@ -142,7 +142,7 @@ class Minter:
         assert self.config.bridge is not None, "checked when it was made"
         self.bridge.check_code(block)
         self.nft.check(self.config.bridge, consortium, block)
-        if self.bridge.state(block, agreed=True).frozen:
+        if self.bridge.state(block).frozen:
             raise MintRefused("Frozen", f"the bridge on {self.config.name} is frozen by a proof that validators"
                               " contradicted themselves")  # fmt: skip
         return consortium
@@ -215,7 +215,7 @@ class Minter:
         if relay:
             self._relay(leaf.index, until, evidence)
         while True:
-            state = self.bridge.state(self.endpoints.common_head().number, agreed=True)
+            state = self.bridge.state(self.endpoints.common_head().number)
             if state.size > leaf.index:
                 break
             if time.monotonic() >= until:

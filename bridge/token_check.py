@@ -88,7 +88,7 @@ class ChainChecks:
     def _checkpoint(self) -> str:
         assert self._bridge is not None, "checked before"
         point = self._file.checkpoint
-        if self._bridge.state(self._head, agreed=True).frozen:
+        if self._bridge.state(self._head).frozen:
             raise _Fails("The bridge is frozen: somebody proved that its validators contradicted themselves.")
         root = self._bridge.root_at(point.size, self._head)
         if root == bytes(32):

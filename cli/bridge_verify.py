@@ -228,7 +228,7 @@ def collect(client: NodeClient, node: MintNode, endpoints: Endpoints, named: Nam
     nft.check_code(head)
     size = nft.state(int.from_bytes(named.token, "big"), head).size
     if not size:
-        size = max(leaf.index + 1, BridgeContract(endpoints, nft.bridge(head)).state(head, agreed=True).size)
+        size = max(leaf.index + 1, BridgeContract(endpoints, nft.bridge(head)).state(head).size)
     signed = node.covering(size)
     if signed is None:
         raise CliError(f"no checkpoint over the leaf {leaf.index} is signed for chains yet: try again", Exit.RETRY)

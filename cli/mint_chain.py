@@ -95,7 +95,7 @@ def standing(config: BridgeConfig, chain: ChainConfig, terms: MintTerms) -> dict
     endpoints = open_endpoints(chain)
     try:
         block = endpoints.common_head().number
-        bridge = BridgeContract(endpoints, chain.bridge).state(block, agreed=True)
+        bridge = BridgeContract(endpoints, chain.bridge).state(block)
         token = TokenContract(endpoints, terms.nft).state(int.from_bytes(entry, "big"), block)
     finally:
         endpoints.close()

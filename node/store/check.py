@@ -109,11 +109,11 @@ def check_store(path: Path, genesis: Genesis, progress: Progress = _silent) -> t
 
 def _check_view(view: View, path: Path, genesis: Genesis, checks: _Checks, progress: Progress) -> None:
     with closing(Replay(view, genesis)) as replay:
-        _check_replayed(view, path, genesis, replay, checks, progress)
+        _check_replayed(view, path, genesis, replay, checks=checks, progress=progress)
 
 
 def _check_replayed(
-    view: View, path: Path, genesis: Genesis, replay: Replay, checks: _Checks, progress: Progress
+    view: View, path: Path, genesis: Genesis, replay: Replay, *, checks: _Checks, progress: Progress
 ) -> None:
     head = view.counters().height
     with checks.check("open") as found:

@@ -1,4 +1,4 @@
-"""A token checked from the claim to the chain; its file later, without anybody; and every way in which it is no good."""
+"""A token checked from the claim to the chain; its file later, without anybody; and all ways in which it is no good."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_token_is_verified_from_the_claim_to_the_chain(studio: Studio, file: Tok
 
 
 def test_every_flipped_byte_of_the_files_own_part_is_refused(studio: Studio, file: TokenFile) -> None:
-    """Also with every checksum mended: signatures and hashes hold it together. The evidence inside has tests of its own."""
+    """Also with every checksum mended: signatures and hashes hold it together. The evidence has tests of its own."""
     files = parse_archive(file.encode())
     told = bytearray(files[TOKEN_JSON])
     for position in range(len(told)):
