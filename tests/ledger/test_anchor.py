@@ -311,7 +311,7 @@ def test_rlp_that_is_accepted_is_what_its_value_encodes_to(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     ["", "8100", "817f", "b800", "b837" + "00" * 55, "b90038" + "00" * 56, "83aabb", "c1", "c28100", "c3830102", "0000",
-     "bfffffffffffffffff", "c7c7c7c7c7c7c7c0", "f800", "c0c0"],
+     "bfffffffffffffffff", "c7c7c7c7c7c7c7c0", "f800", "c0c0", "c6c5c4c3c2c1c0"],
 )  # fmt: skip
 def test_rlp_that_is_not_canonical_is_refused(data: str) -> None:
     with pytest.raises(MalformedMessage):
@@ -335,3 +335,21 @@ def test_list_trie_proves_each_item_and_has_the_root_of_another_library(count: i
     else:
         with pytest.raises(IndexError):
             trie.proof(index)
+
+
+def test_leaf_at_the_root_is_of_its_own_index_alone() -> None:
+    """No branch tells indexes apart there: the leaf's path has to."""
+    item = b"x" * 40
+    trie = ListTrie([item])
+    assert item_at(0, trie.root, trie.proof(0)) == item
+    for index in (1, 5, 128):
+        with pytest.raises(InvalidTrieProof):
+            item_at(index, trie.root, trie.proof(0))
+
+
+def test_leaf_that_ends_before_the_key_does_is_of_another_item() -> None:
+    leaf = encode_rlp([bytes.fromhex("2081"), b"x" * 40])
+    with pytest.raises(InvalidTrieProof, match="of another item"):
+        item_at(128, keccak256(leaf), [leaf])
+    whole = encode_rlp([bytes.fromhex("208180"), b"x" * 40])
+    assert item_at(128, keccak256(whole), [whole]) == b"x" * 40

@@ -180,3 +180,9 @@ def test_time_that_does_not_hold_leaves_the_anchor_unchecked() -> None:
     report = refused(encode_archive(files | {"manifest.json": b"{}"}))
     assert report.check("anchor").reason.startswith("It builds on what failed before: ")
     assert report.check("anchor block").outcome is Outcome.NOT_CHECKED
+
+
+def test_anchors_in_another_order_are_refused() -> None:
+    files = parse_archive(add_anchors(BUNDLE, [anchor(chain=1), anchor(chain=137)]))
+    first = files.pop("anchor-1.json")
+    refused_for(encode_archive(files | {"anchor-1.json": first}), "archive", "order")
