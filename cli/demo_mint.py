@@ -200,6 +200,7 @@ class DemoMint:
             self._expect(verdict_of(checks) is Verdict.VERIFIED, f"the token is verified: {'; '.join(other)}")
             self._result.token_checks = len(passed)
             said.append(f"{len(passed)} checks; {next(check for check in checks if check.name == 'signers').reason}")
+            self._scene.bundle.with_name("1.token.zip").write_bytes(data)
             flipped = bytearray(data)
             flipped[len(data) // 2] ^= 1
             refused = verdict_of(verify_token(bytes(flipped), self._scene.genesis)) is Verdict.REFUSED

@@ -417,7 +417,7 @@ class Demo:
     def _keep_results(self, work: Path, devnet: Devnet) -> None:
         assert self._keep is not None, "asked only where the user wants to keep something"
         self._keep.mkdir(parents=True, exist_ok=True)
-        for path in (*sorted(work.glob("*.evidence.zip")), devnet.genesis_path):
+        for path in (*sorted(work.glob("*.zip")), devnet.genesis_path):
             shutil.copy2(path, self._keep / path.name)
         for node in devnet.nodes:
             shutil.copy2(node.log_path, self._keep / f"{node.member}.log")

@@ -8,13 +8,16 @@ from typing import Any, cast
 
 from bridge.blocks import ForeignHeader, ForeignReceipts, MalformedBlock, RawBlock, raw_block
 from consensus.errors import MalformedMessage
+from consensus.types import Digest, Epoch
 from ledger.anchor import Anchor, InvalidAnchor, MalformedAnchor, parse_anchor
 from ledger.chain_block import parse_header, parse_receipt
+from ledger.chain_checkpoint import ChainCheckpoint
 from ledger.evidence import Verdict, verify_bundle
 from ledger.evidence_anchor import add_anchors
 from ledger.evidence_archive import encode_archive, parse_archive
 from ledger.keccak import keccak256
 from ledger.rlp import decode_rlp, encode_rlp
+from ledger.token_file import MalformedToken, TokenFile, parse_token
 from ledger.trie import InvalidTrieProof, item_at
 from tests.fuzz.target import Target, canonical, holds
 from tests.ledger.anchors import FORKS, anvil_anchor, made_anchor, vector
@@ -70,6 +73,23 @@ def _anchored(data: bytes) -> object:
     return report
 
 
+@cache
+def _token() -> TokenFile:
+    """Of parts that do not belong together: what its form is does not depend on that."""
+    bundle = make_parts().build()
+    return TokenFile(
+        chain=137,
+        contract=bytes(20),
+        token=Digest(bytes(32)),
+        index=3,
+        checkpoint=ChainCheckpoint(epoch=Epoch(0), size=9, root=b"\x01" * 32),
+        signatures=(b"\x02" * 64,) * 3,
+        path=(Digest(b"\x03" * 32),) * 4,
+        mint_evidence=bundle[:3_000],
+        claim_evidence=bundle[:2_000],
+    )
+
+
 def _told(data: bytes) -> object:
     told: Any = json.loads(data.decode())
     if not isinstance(told, dict) or not isinstance(told.get("block"), dict):
@@ -113,6 +133,12 @@ CHAINS = (
         errors=(MalformedAnchor, InvalidAnchor, InvalidTrieProof, MalformedMessage),
     ),
     Target(name="anchored-evidence", run=_anchored, seeds=lambda: [_evidence()[1].encode()]),
+    Target(
+        name="token-file",
+        run=canonical(parse_token, lambda value: cast(Any, value).encode()),
+        seeds=lambda: [_token().encode()],
+        errors=(MalformedToken, MalformedMessage),
+    ),
     Target(
         name="chain-block",
         run=_told,
