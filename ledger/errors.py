@@ -148,6 +148,12 @@ class MalformedMember(StatementError):
     code = "MALFORMED_MEMBER"
 
 
+class MalformedMisbehaviour(StatementError):
+    """Not evidence of misbehaviour: the bytes break a rule of its form."""
+
+    code = "MALFORMED_MISBEHAVIOUR"
+
+
 class MalformedRights(StatementError):
     """A statement about a claim's rights (a dispute, a transfer, an order, …) breaks a rule of its form."""
 
@@ -158,9 +164,3 @@ class MalformedTerms(StatementError):
     """The terms of a mint break a rule of their form, or could not be carried out on a chain."""
 
     code = "MALFORMED_TERMS"
-
-
-class MalformedMisbehaviour(StatementError):
-    """Not evidence of misbehaviour: the bytes break a rule of its form."""
-
-    code = "MALFORMED_MISBEHAVIOUR"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from consensus.errors import InvalidSignature, MalformedMessage, PeerError
+from consensus.types import ValidatorIndex
 from ledger.chain_checkpoint import VALIDATORS_BRIDGED_MAX, ChainCheckpoint
 from ledger.chain_misbehaviour import ChainMisbehaviour, SignedChainCheckpoint
 from ledger.checkpoint import Checkpoint
@@ -312,7 +313,7 @@ class ChainSigning:
                 assert index is not None, "its signature was checked with that roster's key"
                 evidence = ChainMisbehaviour.of(
                     self._rosters.digest,
-                    index,  # type: ignore[arg-type]
+                    ValidatorIndex(index),
                     SignedChainCheckpoint(checkpoint=claimed, signature=message.signature),
                     SignedChainCheckpoint(checkpoint=other, signature=signature),
                 )
@@ -322,8 +323,9 @@ class ChainSigning:
     def _others(self, member: str, claimed: ChainCheckpoint) -> list[tuple[ChainCheckpoint, bytes]]:
         """What a validator signed for the same size or for the end of the same epoch, as far as this node knows."""
         found = list(self._differing.get(member, {}).items())
-        for size in {claimed.size, self._rosters.end_of(claimed.epoch)} - {None}:
-            own = self._store.chain_checkpoint_at(size) if size is not None else None
+        end = self._rosters.end_of(claimed.epoch)
+        for size in {claimed.size, claimed.size if end is None else end}:
+            own = self._store.chain_checkpoint_at(size)
             signature = None if own is None else self._signatures(own).get(member)
             if own is not None and signature is not None:
                 found.append((own, signature))

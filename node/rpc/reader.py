@@ -71,8 +71,8 @@ async def serve(config: NodeConfig, genesis: Genesis, stop: asyncio.Event) -> No
     )
     watch = WatchService(store, tail)
     epochs = EpochService(store)
-    derived = DerivedService(store, tail)
     chain = ChainService(store, tail)
+    derived = DerivedService(store, tail)
     evidence = EvidenceService(store, tail, genesis, config.member, load_keys(config, "export"))
     methods: dict[str, Handler] = {
         "SubmitStatement": link.unary("SubmitStatement"),

@@ -15,7 +15,7 @@ from typing import Final
 
 import lmdb
 
-from consensus.types import Digest
+from consensus.types import Digest, Epoch
 from ledger.chain_checkpoint import NO_SUCCESSOR, ChainCheckpoint, SetNotBridgeable, bridge_set, successor_of
 from ledger.secp256k1 import SIGNATURE_BYTES
 from node.rosters import Rosters
@@ -48,7 +48,15 @@ def checkpoint_of(view: View, path: Path, rosters: Rosters, size: int) -> ChainC
     not take the set that signs it, or the one that follows.
     """
     own = view.checkpoint_at(size)
-    if own is None or size == 0 or (size == view.counters().size and epochs.read_next(view, path) is not None):
+    if own is None:
+        return None
+    is_open = size == view.counters().size and epochs.read_next(view, path) is not None
+    return derive(rosters, size, own.root, is_open=is_open)
+
+
+def derive(rosters: Rosters, size: int, root: bytes, *, is_open: bool) -> ChainCheckpoint | None:
+    """As `checkpoint_of`, of a log with that root. is_open: whether a change has passed and no boundary come yet."""
+    if is_open or size == 0:
         return None
     roster = rosters.of_size(size)
     following = rosters.of_epoch(roster.epoch + 1)
@@ -58,7 +66,7 @@ def checkpoint_of(view: View, path: Path, rosters: Rosters, size: int) -> ChainC
         successor = successor_of(following) if ends and following is not None else NO_SUCCESSOR
     except SetNotBridgeable:
         return None
-    return ChainCheckpoint(epoch=roster.epoch, size=size, root=own.root, successor=successor)
+    return ChainCheckpoint(epoch=roster.epoch, size=size, root=root, successor=successor)
 
 
 def signatures(view: View, size: int) -> tuple[tuple[str, bytes], ...]:
@@ -162,7 +170,7 @@ def end_signed(view: View, epoch: int) -> ChainCheckpoint | None:
     if found is None:
         return None
     size, root, successor = _END.unpack(found)
-    return ChainCheckpoint(epoch=epoch, size=size, root=root, successor=Digest(successor))  # type: ignore[arg-type]
+    return ChainCheckpoint(epoch=Epoch(epoch), size=size, root=root, successor=Digest(successor))
 
 
 # ---- checking --------------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def check_store(path: Path, genesis: Genesis, progress: Progress = _silent) -> t
     reader = StoreReader(path, genesis)
     try:
         with reader.view() as view:
-            _check_view(view, path, genesis, checks, progress)
+            _check_view(view, genesis, checks, progress)
     except StoreNotReady:
         raise
     except _ANY_FAULT as error:
@@ -107,14 +107,12 @@ def check_store(path: Path, genesis: Genesis, progress: Progress = _silent) -> t
     return tuple(checks.results)
 
 
-def _check_view(view: View, path: Path, genesis: Genesis, checks: _Checks, progress: Progress) -> None:
+def _check_view(view: View, genesis: Genesis, checks: _Checks, progress: Progress) -> None:
     with closing(Replay(view, genesis)) as replay:
-        _check_replayed(view, path, genesis, replay, checks=checks, progress=progress)
+        _check_replayed(view, genesis, replay, checks, progress)
 
 
-def _check_replayed(
-    view: View, path: Path, genesis: Genesis, replay: Replay, *, checks: _Checks, progress: Progress
-) -> None:
+def _check_replayed(view: View, genesis: Genesis, replay: Replay, checks: _Checks, progress: Progress) -> None:
     head = view.counters().height
     with checks.check("open") as found:
         found.append(f"schema {schema.SCHEMA}, genesis {genesis.digest.hex()}")
@@ -140,7 +138,7 @@ def _check_replayed(
         found.append(_check_watermark(view))
     with checks.check("chain signatures") as found:
         _require(done, replay)
-        found.append(_check_chain_signatures(view, path, replay.rosters))
+        found.append(_check_chain_signatures(view, replay.rosters))
     with checks.check("index") as found:
         _require(done, replay)
         found.append(check_rows(view, replay.rows))
@@ -235,9 +233,9 @@ def _check_misbehaviour(view: View, rosters: Rosters) -> str:
     return f"{count} proven"
 
 
-def _check_chain_signatures(view: View, path: Path, rosters: Rosters) -> str:
+def _check_chain_signatures(view: View, rosters: Rosters) -> str:
     """Every signature is a validator's over this store's own checkpoint; complete has a quorum; one end an epoch."""
-    found, fault = chain_signatures.check(view, path, rosters)
+    found, fault = chain_signatures.check(view, view.path, rosters)
     if fault is not None:
         raise Contradiction("signatures for public chains", fault)
     return found

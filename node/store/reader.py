@@ -374,13 +374,13 @@ _LATER: Final = {
     "rosters": schema.ROSTERS,
     "votes": schema.VOTES,
     "dropped": schema.DROPPED,
+    "chain_signatures": schema.CHAIN_SIGNATURES,
+    "chain_complete": schema.CHAIN_COMPLETE,
+    "chain_ends": schema.CHAIN_ENDS,
     "derived": schema.DERIVED,
     "derived_index": schema.DERIVED_INDEX,
     "rights": schema.RIGHTS,
     "stays": schema.STAYS,
-    "chain_signatures": schema.CHAIN_SIGNATURES,
-    "chain_complete": schema.CHAIN_COMPLETE,
-    "chain_ends": schema.CHAIN_ENDS,
 }
 """Fields of Tables, and the databases that a store may lack until its writer is started again."""
 assert set(_LATER.values()) == set(schema.LATER_DATABASES)

@@ -77,8 +77,8 @@ DATABASES: Final = (
     RECEIPTS, HASHES, INDEX_TABLE, INDEX_RUNS, INDEX_HEADS, COSIGNATURES, COMPLETE,
 )  # fmt: skip
 LATER_DATABASES: Final = (
-    MISBEHAVIOUR, ROSTERS, VOTES, DROPPED, CHAIN_SIGNATURES, CHAIN_COMPLETE, CHAIN_ENDS, DERIVED, DERIVED_INDEX, RIGHTS,
-    STAYS,
+    MISBEHAVIOUR, ROSTERS, VOTES, DROPPED, DERIVED, DERIVED_INDEX, RIGHTS, STAYS, CHAIN_SIGNATURES, CHAIN_COMPLETE,
+    CHAIN_ENDS,
 )  # fmt: skip
 """Added since SCHEMA was fixed: a store without them is whole, and the writer makes them when it opens it."""
 
@@ -145,13 +145,13 @@ class Tables:
         self.rosters = databases.get(ROSTERS)
         self.votes = databases.get(VOTES)
         self.dropped = databases.get(DROPPED)
+        self.chain_signatures = databases.get(CHAIN_SIGNATURES)
+        self.chain_complete = databases.get(CHAIN_COMPLETE)
+        self.chain_ends = databases.get(CHAIN_ENDS)
         self.derived = databases.get(DERIVED)
         self.derived_index = databases.get(DERIVED_INDEX)
         self.rights = databases.get(RIGHTS)
         self.stays = databases.get(STAYS)
-        self.chain_signatures = databases.get(CHAIN_SIGNATURES)
-        self.chain_complete = databases.get(CHAIN_COMPLETE)
-        self.chain_ends = databases.get(CHAIN_ENDS)
         self.index = Index(databases[INDEX_TABLE], databases[INDEX_RUNS], databases[INDEX_HEADS])
 
 

@@ -54,7 +54,7 @@ def test_list_shows_every_epoch_proven_from_the_genesis(stretto: Stretto, node: 
         "validator": 3,
         "keys": {
             purpose: getattr(ROSTERS[3].members[3].keys, purpose).hex()
-            for purpose in ("consensus", "log", "cosign", "export", "peer", "statement")
+            for purpose in ("consensus", "log", "cosign", "export", "peer", "statement", "chain", "chain_proof")
         },
     }
 

@@ -10,12 +10,14 @@ import pytest
 
 from catalog.submission import parse_submission
 from cli.output import Exit
-from consensus.types import Epoch, EpochParameters
+from consensus.types import Epoch, EpochParameters, PublicKey
 from ledger.apply import apply_block
+from ledger.chain_key import is_possession, prove_possession
 from ledger.epochs import encode_epochs
 from ledger.genesis import Role
 from ledger.governance import Admit, Remove, RotateKey, Scope, SetPolicy, amend, conclude, proposal_id
 from ledger.member_record import encode_member_record, parse_member_record
+from ledger.secp256k1 import address
 from ledger.statement import Statement, check_statement, parse_statement
 from node.keys import write_key
 from protos import stretto_pb2 as pb
@@ -88,6 +90,42 @@ def test_a_vote_is_a_statement_that_counts(desk: Desk, words: tuple[str, ...], c
         "ok": True, "file": "", "statement": "", "kind": change.kind, "epoch": 2,
         "proposal": proposal_id(change).hex(), "voter": "court", "change": change.describe(), "quorum": 4,
     }  # fmt: skip
+
+
+def test_a_chain_key_is_made_shown_with_its_proof_and_voted_on(desk: Desk, stretto: Stretto) -> None:
+    path = desk.folder / "chain.next.pem"
+    made = stretto("key", "new", "--chain", path, "--json").json
+    shown = stretto("key", "show", path, "--prove", "court", "--json").json
+    assert made["public_key"] == shown["public_key"]
+    key, proof = bytes.fromhex(shown["public_key"]), bytes.fromhex(shown["proof"])
+    assert (len(key), shown["address"]) == (33, f"0x{address(key).hex()}")
+    assert is_possession(key, "court", proof)
+    words = ("rotate-key", "court", "--purpose", "chain", "--new-key", key.hex())
+    ended = desk.vote(*words, "--proof", proof.hex(), "--epochs", desk.epochs, epoch=2)
+    assert ended.code == Exit.OK, ended.err
+    rotation = RotateKey(epoch=TWO, member_id="court", purpose="chain", key=PublicKey(key), proof=proof)
+    assert desk.statement().content == rotation
+    assert amend(ROSTERS[2], rotation).member("court").keys.chain == key  # type: ignore[union-attr]
+
+    for wrong in (
+        (),
+        ("--proof", "00" * 64),
+        ("--proof", "zz"),
+        ("--proof", prove_possession(bytes(31) + b"\1", "court").hex()),
+    ):
+        refused = desk.vote(*words, *wrong)
+        assert refused.code == Exit.USAGE
+        assert "--proof" in refused.err
+    other = stretto("key", "show", path, "--prove", "label", "--json").json["proof"]
+    assert desk.vote(*words, "--proof", other).code == Exit.USAGE, "made for another member"
+    log = public_key("court new", "log").hex()
+    assert (
+        desk.vote("rotate-key", "court", "--purpose", "log", "--new-key", log, "--proof", proof.hex()).code
+        == Exit.USAGE
+    )
+    assert stretto("key", "show", desk.folder / "court.pem", "--prove", "court").code == Exit.USAGE
+    assert stretto("key", "show", path, "--prove", "No Slug").code == Exit.USAGE
+    assert stretto("key", "new", "--chain", path).code == Exit.CANNOT_CREATE
 
 
 @pytest.mark.parametrize("seat", [True, False])

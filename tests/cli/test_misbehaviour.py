@@ -10,11 +10,13 @@ import pytest
 from cli.client import NodeClient, NodeError
 from cli.output import Exit
 from consensus.types import Digest, Epoch, Height, Signature, SignedVote, ValidatorIndex, View, Vote, VoteKind, nullify
+from ledger.chain_checkpoint import ChainCheckpoint
+from ledger.chain_misbehaviour import ChainMisbehaviour, SignedChainCheckpoint
 from ledger.genesis import Genesis, encode_genesis, parse_genesis
-from ledger.misbehaviour import MisbehaviourEvidence
+from ledger.misbehaviour import Evidence, MisbehaviourEvidence
 from protos import stretto_pb2 as pb
 from tests.cli.commands import Stretto
-from tests.node.rpc.consortium import GENESIS, key
+from tests.node.rpc.consortium import GENESIS, chain_key, key
 from tests.node.rpc.readers import ReaderProcess
 from tests.node.rpc.stores import GrowingStore
 
@@ -33,9 +35,19 @@ def evidence(member: str, one: Vote, other: Vote) -> MisbehaviourEvidence:
     return MisbehaviourEvidence.of(GENESIS.digest, sign(one), sign(other))
 
 
+def chain_evidence(member: str) -> ChainMisbehaviour:
+    """Two roots of one size, signed for public chains."""
+    signed = [
+        SignedChainCheckpoint(checkpoint=each, signature=each.sign(chain_key(member).secret, GENESIS.digest))
+        for each in (ChainCheckpoint(epoch=Epoch(0), size=5, root=root * 32) for root in (b"a", b"b"))
+    ]
+    return ChainMisbehaviour.of(GENESIS.digest, ValidatorIndex(MEMBERS.index(member)), *signed)
+
+
 SPLIT = evidence("platform", vote(VoteKind.NOTARIZE, b"a", 7), vote(VoteKind.NOTARIZE, b"b", 7))
 BOTH_WAYS = evidence("label", vote(VoteKind.FINALIZE, b"a", 9), nullify(Epoch(0), View(9)))
-HELD = [BOTH_WAYS, SPLIT]
+CHAINS = chain_evidence("society")
+HELD = [BOTH_WAYS, CHAINS, SPLIT]
 """In the order of their validators."""
 
 
@@ -43,7 +55,7 @@ HELD = [BOTH_WAYS, SPLIT]
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReaderProcess]:
     folder = tmp_path_factory.mktemp("court")
     store = GrowingStore(folder / "data" / "chain")
-    assert all(store.chain.put_misbehaviour(one) for one in (SPLIT, BOTH_WAYS))
+    assert all(store.chain.put_misbehaviour(one) for one in (SPLIT, BOTH_WAYS, CHAINS))
     store.close()
     made = ReaderProcess(folder)
     yield made
@@ -65,7 +77,7 @@ def other_genesis(path: Path) -> Path:
     return path
 
 
-def written(path: Path, made: MisbehaviourEvidence) -> Path:
+def written(path: Path, made: Evidence) -> Path:
     path.write_bytes(made.encode())
     return path
 
@@ -76,13 +88,15 @@ def written(path: Path, made: MisbehaviourEvidence) -> Path:
 def test_what_a_node_holds_is_listed_by_validator(stretto: Stretto, reader: ReaderProcess) -> None:
     ended = stretto("misbehaviour", "list", "--node", reader.address, "--json")
     assert ended.code == Exit.OK
-    assert [(m["id"], m["member"], m["view"]) for m in ended.json["misbehaviours"]] == [
-        (BOTH_WAYS.digest.hex(), "label", 9), (SPLIT.digest.hex(), "platform", 7),
+    assert [(m["id"], m["member"], m.get("view")) for m in ended.json["misbehaviours"]] == [
+        (BOTH_WAYS.digest.hex(), "label", 9), (CHAINS.digest.hex(), "society", None),
+        (SPLIT.digest.hex(), "platform", 7),
     ]  # fmt: skip
+    assert [each["size"] for each in ended.json["misbehaviours"][1]["chain_checkpoints"]] == [5, 5]
     assert [vote["kind"] for vote in ended.json["misbehaviours"][0]["votes"]] == ["NULLIFY", "FINALIZE"]
     text = stretto("misbehaviour", "list", "--node", reader.address).text
     assert SPLIT.digest.hex()[:16] in text
-    assert "2 on record at this node" in text
+    assert "3 on record at this node" in text
 
 
 def test_evidence_from_a_node_convicts_offline(
@@ -100,6 +114,24 @@ def test_evidence_from_a_node_convicts_offline(
     assert {check["outcome"] for check in shown["checks"]} == {"PASSED"}
 
 
+def test_signatures_for_public_chains_convict_offline_too(
+    stretto: Stretto, reader: ReaderProcess, genesis: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "society.misbehaviour"
+    assert stretto("misbehaviour", "get", CHAINS.digest.hex(), "--out", out, "--node", reader.address).code == Exit.OK
+    assert out.read_bytes() == CHAINS.encode()
+    ended = stretto("misbehaviour", "verify", out, "--genesis", genesis)
+    assert ended.code == Exit.OK
+    assert "Society (society) contradicted itself for public chains in epoch 0" in ended.text
+    shown = stretto("misbehaviour", "verify", out, "--genesis", genesis, "--json").json
+    assert (shown["verdict"], shown["member"]) == ("VERIFIED", "society")
+    assert [check["name"] for check in shown["checks"]][-2:] == ["first signature", "second signature"]
+    spoilt = bytearray(CHAINS.encode())
+    spoilt[-1] ^= 1
+    out.write_bytes(spoilt)
+    assert stretto("misbehaviour", "verify", out, "--genesis", genesis).code == Exit.REFUSED
+
+
 @pytest.mark.parametrize(
     ("asked", "code"), [("0" * 64, Exit.REFUSED), ("0123", Exit.USAGE), ("no-such-id", Exit.USAGE)]
 )
@@ -113,16 +145,16 @@ def test_evidence_a_node_does_not_hold_is_refused_and_nothing_written(
 
 def test_pages_give_every_piece_once_and_the_status_counts_them(stretto: Stretto, reader: ReaderProcess) -> None:
     with NodeClient(reader.address, deadline_s=10) as client:
-        for size in (1, 2, 3):
+        for size in (1, 2, 3, 4):
             found = list(client.misbehaviours(page_size=size))
             assert [(r.evidence, r.member) for r in found] == [
                 (one.encode(), MEMBERS[one.voter]) for one in HELD
             ]  # fmt: skip
         first = client.stub.ListMisbehaviour(pb.ListMisbehaviourRequest(limit=1), timeout=10)
-        assert (len(first.records), first.total, bool(first.next_page)) == (1, 2, True)
-        assert client.status().misbehaviours == 2
+        assert (len(first.records), first.total, bool(first.next_page)) == (1, 3, True)
+        assert client.status().misbehaviours == 3
     status = stretto("consensus", "status", "--node", reader.address)
-    assert "2 of misbehaviour" in status.text
+    assert "3 of misbehaviour" in status.text
 
 
 def test_a_list_request_that_makes_no_sense_is_refused_by_field(reader: ReaderProcess) -> None:

@@ -24,7 +24,7 @@ from ledger.rights_content import (
     Withdraw,
 )
 from ledger.statement import Statement, check_statement, parse_statement
-from node.keys import write_private_key
+from node.keys import write_key
 from protos import stretto_pb2 as pb
 from tests.cli.commands import Stretto, modules_after
 from tests.cli.rights_node import RightsNode
@@ -72,7 +72,7 @@ class Desk:
         self.epochs.write_bytes(encode_epochs(GENESIS.digest, proofs()))
         self.out = folder / "said.stretto"
         for member in (*(member for member, _ in FOUR), "indie", "stranger"):
-            write_private_key(folder / f"{member}.pem", private_key(member, "statement"))
+            write_key(folder / f"{member}.pem", private_key(member, "statement"))
 
     def by(self, member: str) -> tuple[object, ...]:
         return ("--key", self.folder / f"{member}.pem", "--genesis", self.genesis)

@@ -26,7 +26,7 @@ class Assembly(Stage):
 
     def submit_claim(self, time_ms: int, author: str, number: int) -> None:
         """A claim enters at `author`, who cuts it into a payload of its own."""
-        self._submit(time_ms, author, claim(SIZE, number))
+        self._submit(time_ms, author, claim(genesis_of(SIZE).digest, number))
 
     def vote_to_admit_the_archive(self, time_ms: int, author: str, voters: tuple[str, ...]) -> None:
         """Their votes to give the archive a seat enter at `author`, all in one payload."""

@@ -47,7 +47,9 @@ class ClaimChecks:
         self.lapsed = 0
 
     def fault(self, commit: Commit, applied: Sequence[Applied], books: Books) -> str | None:
-        """What is wrong, if anything is. books: after the commit."""
+        """What is wrong, if anything is. applied: none where payloads are only digests. books: after the commit."""
+        if not applied:
+            return None
         for block, one in zip(commit.blocks, applied, strict=True):
             if block.height > self._top:
                 self._top = block.height

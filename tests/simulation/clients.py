@@ -29,7 +29,7 @@ class Order:
 class Clients:
     def __init__(self, world: World) -> None:
         self._world = world
-        self._size = world.committee.size
+        self._consortium = world.committee.consortium
         self._next = 0
         self._orders: dict[Digest, Order] = {}
         self._looked = -1
@@ -44,16 +44,16 @@ class Clients:
         number = self._next = self._next + 1
         what = rng.random()
         if what < 0.25:
-            signed = founding.catalogue(self._size, number)
+            signed = founding.catalogue(self._consortium, number)
             self._world.allow(signed.statement, signed.claims)
             self._submit([signed.statement], signed.blobs)
         elif what < 0.35 and number > 1:
-            self._submit([founding.repeated_claim(self._size, number - 1)])
+            self._submit([founding.repeated_claim(self._consortium, number - 1)])
         else:
-            statements = [founding.claim(self._size, number)]
+            statements = [founding.claim(self._consortium, number)]
             if what > 0.8:
                 self._next += 1
-                statements.append(founding.claim(self._size, self._next))
+                statements.append(founding.claim(self._consortium, self._next))
             self._submit(statements)
             if what > 0.9:
                 self._submit(statements)
@@ -61,7 +61,7 @@ class Clients:
     def submit_new(self, count: int) -> None:
         for _ in range(count):
             self._next += 1
-            self._submit([founding.claim(self._size, self._next)])
+            self._submit([founding.claim(self._consortium, self._next)])
 
     def _submit(self, statements: list[bytes], blobs: tuple[bytes, ...] = ()) -> None:
         """To a validator that is up and honest; if there is none now, nobody has promised anything."""

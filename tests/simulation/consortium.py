@@ -43,15 +43,26 @@ def machine_of(member: str) -> int:
 
 
 @cache
-def genesis_of(size: int) -> Genesis:
-    """A consortium of `size` validators, m0 and on, SPARES members after them without a seat, and those that stand."""
+def genesis_of(size: int, argues: bool = False) -> Genesis:
+    """A consortium of `size` validators, m0 and on, SPARES members after them without a seat, and the issuer.
+
+    argues: with court and rival.
+    """
     members = [make_member(member_id(i), Role.LABEL, validator=i < size) for i in range(size + SPARES)]
-    for name, role in ((ISSUER, Role.LABEL), (COURT, Role.COURT), (RIVAL, Role.SOCIETY)):
-        members.append(make_member(name, role, validator=False))
+    members.append(make_member(ISSUER, Role.LABEL, validator=False))
+    if argues:
+        members += [make_member(COURT, Role.COURT, validator=False), make_member(RIVAL, Role.SOCIETY, validator=False)]
     data = encode_genesis(
         name="Simulated consortium", origin="sim.stretto.example/log", parameters=PARAMETERS, members=members
     )
     return parse_genesis(data)
+
+
+def genesis_with(digest: Digest) -> Genesis:
+    """The one of that digest."""
+    sizes = range(4, MACHINES_MAX - SPARES + 1)
+    found = (genesis_of(size, argues) for size in sizes for argues in (False, True))
+    return next(genesis for genesis in found if genesis.digest == digest)
 
 
 @cache
@@ -92,15 +103,15 @@ def parsed(raw: bytes) -> Statement:
 
 
 @cache
-def claim(size: int, number: int) -> bytes:
+def claim(consortium: Digest, number: int) -> bytes:
     """Statement `number`: a claim."""
-    return sign(make_claim(number), f"claim {number}", genesis_of(size).digest)
+    return sign(make_claim(number), f"claim {number}", consortium)
 
 
 @cache
-def forged_claim(size: int, number: int) -> bytes:
+def forged_claim(consortium: Digest, number: int) -> bytes:
     """A claim in the issuer's name that somebody else signed."""
-    return sign(make_claim(number), f"forged {number}", genesis_of(size).digest, signer="impostor")
+    return sign(make_claim(number), f"forged {number}", consortium, signer="impostor")
 
 
 @cache
@@ -110,9 +121,9 @@ def foreign_claim(number: int) -> bytes:
 
 
 @cache
-def repeated_claim(size: int, number: int) -> bytes:
+def repeated_claim(consortium: Digest, number: int) -> bytes:
     """A claim under a client reference that statement `number` uses too: recorded by whoever comes first."""
-    return sign(make_claim(number + 5000), f"claim {number}", genesis_of(size).digest)
+    return sign(make_claim(number + 5000), f"claim {number}", consortium)
 
 
 @dataclass(frozen=True)
@@ -132,21 +143,21 @@ class SignedCatalogue:
 
 
 @cache
-def catalogue(size: int, number: int) -> SignedCatalogue:
+def catalogue(consortium: Digest, number: int) -> SignedCatalogue:
     """A catalogue of two or three claims."""
     body = build_catalogue(make_claim(seed).encode() for seed in range(10 * number, 10 * number + 2 + number % 2))
-    return SignedCatalogue(sign(body.header, f"catalogue {number}", genesis_of(size).digest), body)
+    return SignedCatalogue(sign(body.header, f"catalogue {number}", consortium), body)
 
 
 @cache
-def false_catalogue(size: int, number: int) -> SignedCatalogue:
+def false_catalogue(consortium: Digest, number: int) -> SignedCatalogue:
     """A catalogue whose signed root is not that of its claims, or one of whose claims is none."""
     good = build_catalogue(make_claim(seed).encode() for seed in range(7000 + 10 * number, 7002 + 10 * number))
     if number % 2:
         body = replace(good, header=replace(good.header, root=Digest(bytes(31) + b"\x01")))
     else:
         body = build_catalogue([make_claim(7000 + number).encode(), b"\xa1\x61a\x01"])
-    return SignedCatalogue(sign(body.header, f"false catalogue {number}", genesis_of(size).digest), body)
+    return SignedCatalogue(sign(body.header, f"false catalogue {number}", consortium), body)
 
 
 # ---- payloads --------------------------------------------------------------------------------------------------------

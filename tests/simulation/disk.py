@@ -23,6 +23,8 @@ from consensus.types import (
 from ledger.apply import Applied
 from ledger.roster import Roster
 from tests.simulation.books import Books
+from tests.simulation.consortium import genesis_with
+from tests.simulation.shelf import Shelf
 from tests.simulation.terms import Term, term_of
 
 VotingKey = tuple[Epoch, View, VoteKind]
@@ -51,6 +53,7 @@ class Disk:
         self.blobs: dict[Digest, bytes] = {}
         self.ordered: set[Digest] = set()
         self.books = Books(term.roster)
+        self.shelf = Shelf(None if term.roster is None else genesis_with(term.roster.consortium))
         self.trusted = True
 
     @property
@@ -117,6 +120,7 @@ class Disk:
             if isinstance(value, (list, dict, set)):
                 setattr(taken, name, copy.copy(value))
         taken.books = self.books.copy()
+        taken.shelf = self.shelf.copy()
         return taken
 
     # ---- reading -----------------------------------------------------------------------------------------------------

@@ -114,19 +114,19 @@ class Forger:
         return founding.parcel(statements, **(values | changes))  # type: ignore[arg-type]
 
     @property
-    def _size(self) -> int:
-        return self._world.committee.size
+    def _consortium(self) -> Digest:
+        return self._world.committee.consortium
 
     def _bad_payload(self, number: int) -> Parcel:
         """In somebody's name, perhaps its own, but not by that one's key."""
         author = ValidatorIndex(self._random.randrange(self._byzantine.term.committee.size))
         key = founding.secret("impostor", "consensus")
-        return self._cut(number, [founding.claim(self._size, 500 + number)], author=author, key=key)
+        return self._cut(number, [founding.claim(self._consortium, 500 + number)], author=author, key=key)
 
     def _bad_statement(self, number: int) -> Parcel:
-        good = founding.claim(self._size, 500 + number)
+        good = founding.claim(self._consortium, 500 + number)
         bad = self._random.choice((
-            founding.forged_claim(self._size, number), founding.foreign_claim(number), self._vote_without_seat(),
+            founding.forged_claim(self._consortium, number), founding.foreign_claim(number), self._vote_without_seat(),
         ))  # fmt: skip
         return self._cut(number, self._random.choice(([bad], [good, bad])))
 
@@ -140,7 +140,7 @@ class Forger:
 
     def _hidden_body(self, number: int) -> Parcel:
         """Good in itself: who gets the body may vote for it."""
-        catalogue = founding.catalogue(self._size, 500 + number)
+        catalogue = founding.catalogue(self._consortium, 500 + number)
         parcel = self._cut(number, [catalogue.statement], catalogue.blobs)
         self._world.allow(catalogue.statement, catalogue.claims)
         self._world.checks.submitted.add(parcel.digest)
@@ -151,7 +151,7 @@ class Forger:
         return parcel
 
     def _false_body(self, number: int) -> Parcel:
-        catalogue = founding.false_catalogue(self._size, number)
+        catalogue = founding.false_catalogue(self._consortium, number)
         return self._cut(number, [catalogue.statement], catalogue.blobs)
 
     # ---- messages ----------------------------------------------------------------------------------------------------

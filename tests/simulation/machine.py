@@ -36,6 +36,7 @@ from consensus.types import Certificate, Digest, Epoch, Height, SignedVote, Vali
 from ledger.statement import Statement
 from tests.simulation.acquisition import TOY, Acquisition
 from tests.simulation.bounds import check_bounds
+from tests.simulation.chains import ChainDesk
 from tests.simulation.checks import Violation
 from tests.simulation.consortium import Parcel, parsed
 from tests.simulation.disk import Disk, next_roster
@@ -79,6 +80,8 @@ class Machine:
         self.audience = audience
         self.is_honest = is_honest
         self.acquisition = Acquisition(self)
+        self.desk: ChainDesk | None = None
+        """Where it signs for public chains; None where payloads are digests, or it is not held to its word."""
         self._payloads_cut = 0
         self._rations: dict[tuple[str, int], int] = {}
         self._ahead: set[int] = set()
@@ -129,10 +132,13 @@ class Machine:
         self.engine = make()
         self.world.recorder.started(self, make)
         life = self.life
+        self.desk = ChainDesk(self) if self.is_honest and self.disk.term.roster is not None else None
         self.feed(self._tick())
         for digest in self.disk.pending():
             if self.engine is not None and self.life == life:
                 self._tell(digest, order=True)
+        if self.desk is not None and self.engine is not None and self.life == life:
+            self.desk.begin()
 
     def _core_maker(self) -> Callable[[], Core]:
         committee, verify, restored, me = self.disk.term.committee, self.world.verify, self.disk.restored(), self.index
@@ -382,14 +388,18 @@ class Machine:
         named = commit.blocks[-1].next_committee
         if commit.ends_epoch and (decided is None or decided.digest != named):
             raise Violation(f"node {self.number}: the boundary names another committee than execution gave")
-        term = disk.term
+        term, before, sign = disk.term, disk.books.frontier, disk.trusted and self.index is not None
         disk.commit(commit, applied)
+        following = disk.term.roster if commit.ends_epoch else None
+        sizes = disk.shelf.commit(commit, applied, before, following) if term.roster is not None else []
         world.commits += 1
         if self.is_honest:
             world.checks.executed(self.number, commit, applied, disk)
         if world.random.random() < 0.5:
             disk.prune()
         self._push(commit, term)
+        if self.desk is not None:
+            self.desk.committed(sizes, commit, sign=sign)
         height = commit.blocks[-1].height
         if commit.ends_epoch:
             self._enter_epoch()

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from tests.simulation import mutants_ledger, mutants_voting
+from tests.simulation import mutants_chains, mutants_ledger, mutants_voting
 from tests.simulation.byzantine import Appetite
 from tests.simulation.mutation import Mutant
 from tests.simulation.run import fingerprint, spare_collector
@@ -33,7 +33,9 @@ APPETITES = {
 TWO_PROCESSES = "two processes"
 """Focus of a mutant that shows only where two processes are compared."""
 
-MUTANTS: dict[str, Mutant] = {mutant.name: mutant for mutant in (*mutants_voting.MUTANTS, *mutants_ledger.MUTANTS)}
+MUTANTS: dict[str, Mutant] = {
+    mutant.name: mutant for mutant in (*mutants_voting.MUTANTS, *mutants_ledger.MUTANTS, *mutants_chains.MUTANTS)
+}
 
 
 @dataclass(frozen=True)

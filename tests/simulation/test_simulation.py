@@ -21,7 +21,8 @@ SEEDS_PER_TEST = 10
 SEEDS = 300
 QUICK = (
     "no_nullification_check", "no_parent_check", "finalize_after_nullify", "sign_before_persist", "amnesia",
-    "few_signers_suffice", "repeated_signers", "kind_not_signed", "no_evidence",
+    "few_signers_suffice", "repeated_signers", "kind_not_signed", "no_evidence", "chains_before_the_watermark",
+    "chain_ends_signed_twice",
 )  # fmt: skip
 """Mutants tried with every change, caught by their first seeds; `make mutants` tries all."""
 

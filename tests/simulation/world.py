@@ -27,6 +27,7 @@ from ledger.roster import Roster
 from tests.consensus import toys
 from tests.simulation import consortium as founding
 from tests.simulation.acquisition import TOY
+from tests.simulation.chains import Chains
 from tests.simulation.checks import Checks
 from tests.simulation.consortium import Parcel, machine_of, parsed
 from tests.simulation.disk import Disk
@@ -75,6 +76,7 @@ class World:
         byzantine: frozenset[int] = frozenset(),
         *,
         consortium: bool = False,
+        argues: bool = False,
         real_signatures: bool = False,
         lying: frozenset[int] = frozenset(),
     ) -> None:
@@ -84,7 +86,7 @@ class World:
         self.trace = Trace()
         self.recorder = Recorder()
         self.committee = committee
-        self.consortium = founding.genesis_of(committee.size) if consortium else None
+        self.consortium = founding.genesis_of(committee.size, argues) if consortium else None
         term = plain_term(committee) if self.consortium is None else term_of(self.consortium.roster)
         self.verify: VerifySignature = verify_strict if real_signatures else toys.verify
         self._signs_for_real = real_signatures
@@ -92,6 +94,7 @@ class World:
         self.honest = frozenset(term.members) - byzantine - lying
         self.checks = Checks(term, self.verify, self.honest)
         self.checks.sees_all_signatures = consortium
+        self.chains = Chains(self, seed)
         self.actors: dict[int, Callable[[int, Epoch, Message | Hello], None]] = {}
         self.larders: dict[int, Callable[[int, Digest], bytes | None]] = {}
         """What a Byzantine node gives to whom for a content asked for by hash."""
