@@ -55,11 +55,12 @@ FINALIZATION: Final = "finalization"
 ORDER: Final = "order"
 SUMMARY: Final = "summary"
 TIME: Final = "time"
+RIGHTS: Final = "rights"
 LEGAL_TIME: Final = "legal time"
 
 CHECKS: Final = (
     ARCHIVE, MANIFEST, GENESIS, EPOCHS, EXPORTER, TEXTS, STATEMENT, ISSUER, SIGNATURE, CLAIM, AUDIO, INCLUSION,
-    CHECKPOINT, POLICY, FINALIZATION, ORDER, SUMMARY, TIME, LEGAL_TIME,
+    CHECKPOINT, POLICY, FINALIZATION, ORDER, SUMMARY, TIME, RIGHTS, LEGAL_TIME,
 )  # fmt: skip
 """Names of the checks of every report, in their order."""
 

@@ -96,6 +96,13 @@ _RULES: Final = (
         (names.EPOCHS, names.STATEMENT, names.CLAIM, names.INCLUSION),
     ),
     _Rule(names.TIME, checks.check_time, "The times do not hold", (names.MANIFEST, names.FINALIZATION)),
+    _Rule(
+        names.RIGHTS,
+        checks.check_rights,
+        "Where the claim's rights stood cannot be read",
+        (names.EXPORTER,),
+        needs_trust=False,
+    ),
     _Rule(names.LEGAL_TIME, checks.check_legal_time, "No legal time", needs_trust=False),
 )
 assert tuple(rule.name for rule in _RULES) == CHECKS[1:], "every check has a rule"
@@ -126,8 +133,8 @@ def verify_bundle(
         check = _apply(rule, case, broken)
         found.append(check)
     # These may stay open in complete evidence: a catalogue as a whole, no audio given, no token in this version, texts
-    # of another one.
-    optional = {names.CLAIM, names.TEXTS} if media is not None else {names.CLAIM, names.TEXTS, names.AUDIO}
+    # of another one, and what came after the statement, which is the exporter's word.
+    optional = {names.CLAIM, names.TEXTS, names.RIGHTS} | ({names.AUDIO} if media is None else set())
     if not checks.rests_on_retired_keys(case):
         optional.add(names.LEGAL_TIME)
     return _report(found, optional)
