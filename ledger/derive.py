@@ -34,6 +34,8 @@ from ledger.statement import Content, Statement
 
 LEAVES_PER_BLOCK_MAX: Final = 16_384
 """Derived leaves of one block: what would go beyond is refused, and may be sent again."""
+COURT_LEAVES: Final = 4_096
+"""So many of them are left to courts, whose orders nobody shall crowd out."""
 LAPSE_LEAVES_MAX: Final = 8_192
 """No further stay lapses in a block that has so many leaves of lapses: it does in the next one."""
 LAPSES_PER_BLOCK_MAX: Final = 1_024
@@ -125,8 +127,7 @@ class Derivation:
         if isinstance(content, Mint):
             return self._mint(statement, content, before)
         after = self._apply(statement, content, before)
-        if len(self.leaves) + len(before.mints) > LEAVES_PER_BLOCK_MAX:
-            raise RightsRefused(Reason.BLOCK_FULL)
+        self._require_room(len(before.mints), is_order=isinstance(content, CourtOrder))
         index = self._state.add(statement)
         for each in after:
             self._append_status(each, statement.digest)
@@ -175,12 +176,16 @@ class Derivation:
         digest = derived_entry(preimage)
         minted = LiveMint(digest, self._state.size + 1, content.terms.edition)
         after = rules.mint(before, statement.issuer, minted, content.terms.editions)
-        if len(self.leaves) >= LEAVES_PER_BLOCK_MAX:
-            raise RightsRefused(Reason.BLOCK_FULL)
+        self._require_room(1, is_order=False)
         index = self._state.add(statement)
         self._append(DerivedKind.MINT, preimage, digest, statement.digest)
         self._set(after)
         return index
+
+    def _require_room(self, leaves: int, *, is_order: bool) -> None:
+        room = LEAVES_PER_BLOCK_MAX if is_order else LEAVES_PER_BLOCK_MAX - COURT_LEAVES
+        if leaves and len(self.leaves) + leaves > room:
+            raise RightsRefused(Reason.BLOCK_FULL)
 
     def _append_status(self, rights: ClaimRights, cause: Digest) -> None:
         """One STATUS leaf for every live mint, and the rights that know of them."""

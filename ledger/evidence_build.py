@@ -40,6 +40,7 @@ from ledger.evidence_parts import (
     block_name,
     ordered_names,
 )
+from ledger.evidence_rights import rights_note
 from ledger.evidence_summary import summarise
 from ledger.evidence_text import LIMITS_MD, VERIFY_GO, VERIFY_MD, VERIFY_PY
 from ledger.genesis import Genesis
@@ -47,6 +48,7 @@ from ledger.governance import Change
 from ledger.note import Note, parse_note
 from ledger.payload import Payload, parse_payload
 from ledger.policy import accepting_roster, epoch_policy
+from ledger.rights import ClaimRights
 from ledger.rights_content import RightsContent
 from ledger.roster import Roster
 from ledger.statement import Statement, parse_statement
@@ -79,6 +81,7 @@ def build_bundle(
     exported_ms: int,
     sign: Callable[[bytes], bytes],
     proofs: Sequence[EpochProof] = (),
+    rights: ClaimRights | None = None,
 ) -> bytes:
     """The evidence file of one statement, or of one claim of a catalogue.
 
@@ -88,6 +91,7 @@ def build_bundle(
     claims, position: all claims of the catalogue and the 0-based place of the one offered; both None for a CLAIM, and
     for a catalogue as a whole. exporter: member id. exported_ms: this node's clock. sign: by the exporter's export key.
     proofs: of every epoch from 1 to the current one; the file gets as many as its own parts need.
+    rights: of the claim offered, as they stand in the exporter's log.
     Raises: EvidenceImpossible; PeerError or StatementError where a part does not parse. It does not verify
     signatures: whoever wants to be sure calls `verify_bundle` with the result.
     """
@@ -126,7 +130,7 @@ def build_bundle(
     }  # fmt: skip
     manifest = Manifest(
         consortium=genesis.digest, exporter=exporter, recorded_ms=recorded_ms, exported_ms=exported_ms,
-        files=digests_of(files),
+        rights=None if rights is None or claim is None else rights_note(rights), files=digests_of(files),
     ).encode()  # fmt: skip
     files = {MANIFEST: manifest, MANIFEST_SIGNATURE: sign(manifest), **files}
     names = ordered_names(len(blocks), catalogue=bool(catalogue_files), epochs=bool(carried))

@@ -347,6 +347,18 @@ def check_time(case: Case) -> str:
     )
 
 
+def check_rights(case: Case) -> str:
+    """What came after the statement is not proven here; it must not be kept quiet about either."""
+    manifest = case.manifest
+    if manifest.rights is None:
+        raise CannotCheck("The file does not say where a claim's rights stood when it was made.")
+    raise CannotCheck(
+        f"By the word of the exporter, {manifest.exporter}, and not proven by this file: at"
+        f" {format_time(manifest.exported_ms)} {manifest.rights.describe()}. Each of these statements has evidence of"
+        " its own; what came later is not in it."
+    )
+
+
 def check_legal_time(case: Case) -> str:
     nothing = "The file carries no time-stamp token (RFC 3161), so it proves no legal time"
     if any(map(parts.is_anchor, case.files)):

@@ -15,6 +15,7 @@ from typing import Final
 
 from consensus.errors import MalformedMessage
 from consensus.types import Digest
+from ledger.evidence_rights import RightsNote, read_rights_note
 
 FORMAT: Final = "stretto/evidence/v1"
 """First field of what the export key signs; that key signs nothing else."""
@@ -65,6 +66,8 @@ class Manifest:
     """Block time of the statement: order among the consortium's records, not legal time."""
     exported_ms: int
     """The exporting node's clock."""
+    rights: RightsNote | None = None
+    """Where the claim that the evidence offers stood then, in the exporter's log; None where it offers none."""
     files: tuple[tuple[str, Digest], ...]
     """(name, SHA-256) of every file but manifest.json and manifest.sig, in the archive's order."""
 
@@ -74,12 +77,13 @@ class Manifest:
 
     def encode(self) -> bytes:
         """JSON in one fixed layout."""
-        document = {
+        document: dict[str, object] = {
             "format": FORMAT,
             "consortium": self.consortium.hex(),
             "exporter": self.exporter,
             "recorded": format_time(self.recorded_ms),
             "exported": format_time(self.exported_ms),
+            **({} if self.rights is None else {"rights": self.rights.value()}),
             "sha256": {name: digest.hex() for name, digest in self.files},
         }
         return (json.dumps(document, indent=2) + "\n").encode("ascii")
@@ -99,6 +103,7 @@ def parse_manifest(data: bytes) -> Manifest:
     except (ValueError, RecursionError):
         raise _malformed("form", "JSON in ASCII") from None
     keys = ["format", "consortium", "exporter", "recorded", "exported", "sha256"]
+    rights = document.pop("rights") if isinstance(document, dict) and list(document)[-2:-1] == ["rights"] else None
     if not isinstance(document, dict) or list(document) != keys:
         raise _malformed("form", f"an object of {', '.join(keys)}, in this order")
     if document["format"] != FORMAT:
@@ -115,6 +120,7 @@ def parse_manifest(data: bytes) -> Manifest:
         exporter=texts["exporter"],
         recorded_ms=parse_time(texts["recorded"]),
         exported_ms=parse_time(texts["exported"]),
+        rights=None if rights is None else read_rights_note(rights, _malformed),
         files=tuple((name, Digest(bytes.fromhex(digest))) for name, digest in files.items()),
     )
     if manifest.encode() != data:

@@ -97,6 +97,13 @@ _RULES: Final = (
         (names.EPOCHS, names.STATEMENT, names.CLAIM, names.INCLUSION),
     ),
     _Rule(names.TIME, checks.check_time, "The times do not hold", (names.MANIFEST, names.FINALIZATION)),
+    _Rule(
+        names.RIGHTS,
+        checks.check_rights,
+        "Where the claim's rights stood cannot be read",
+        (names.EXPORTER,),
+        needs_trust=False,
+    ),
     _Rule(names.ANCHOR, check_anchor, "An anchor does not hold", (names.INCLUSION, names.TIME), needs_trust=False),
     _Rule(names.ANCHOR_BLOCK, check_anchor_block, "No block of a chain", (names.ANCHOR,), needs_trust=False),
     _Rule(names.LEGAL_TIME, checks.check_legal_time, "No legal time", needs_trust=False),
@@ -129,8 +136,9 @@ def verify_bundle(
         check = _apply(rule, case, broken)
         found.append(check)
     # These may stay open in complete evidence: a catalogue as a whole, no audio given, no token in this version, texts
-    # of another one, no anchor, and whether an anchor's block is in its chain.
-    optional = {names.CLAIM, names.TEXTS, names.ANCHOR, names.ANCHOR_BLOCK}
+    # of another one, what came after the statement, which is the exporter's word, no anchor, and whether an anchor's
+    # block is in its chain.
+    optional = {names.CLAIM, names.TEXTS, names.RIGHTS, names.ANCHOR, names.ANCHOR_BLOCK}
     if media is None:
         optional.add(names.AUDIO)
     if not checks.rests_on_retired_keys(case):

@@ -222,7 +222,7 @@ def _check_evidence(case: _Case, bundle: bytes, what: str) -> None:
         failed = next(check for check in report.checks if check.outcome is Outcome.FAILED)
         raise Refused(f"The evidence of {what} does not hold: {failed.name}: {failed.reason}")
     if report.verdict is Verdict.INCOMPLETE:
-        optional = ("audio", "claim", "texts", "anchor", "anchor block")
+        optional = ("audio", "claim", "texts", "rights", "anchor", "anchor block")
         missing = [
             check for check in report.checks if check.outcome is Outcome.NOT_CHECKED and check.name not in optional
         ]

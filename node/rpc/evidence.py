@@ -22,6 +22,7 @@ from ledger.evidence import MediaDigests, Outcome, Report, Verdict, build_bundle
 from ledger.evidence_archive import ARCHIVE_BYTES_MAX
 from ledger.genesis import Genesis
 from ledger.merkle import inclusion_proof
+from ledger.rights import ClaimId, ClaimRights
 from ledger.roster import Roster
 from node.keys import public_bytes
 from node.rosters import Rosters
@@ -86,6 +87,7 @@ class _Parts:
     claims: tuple[bytes, ...] | None
     rosters: Rosters
     proofs: tuple[EpochProof, ...]
+    rights: ClaimRights | None
 
 
 class EvidenceService:
@@ -154,6 +156,7 @@ class EvidenceService:
             exported_ms=time.time_ns() // 1_000_000,
             sign=self._export_key(parts.rosters.current).sign,
             proofs=parts.proofs,
+            rights=parts.rights,
         )
         # A court takes this file at its word: it costs some milliseconds to be sure that it holds.
         report = verify_bundle(bundle, self._genesis, None, known=known_rosters(parts.rosters))
@@ -255,6 +258,7 @@ def _collect(snapshot: ReadSnapshot, wanted: _Wanted) -> _Parts:
         claims=claims,
         rosters=snapshot.rosters(),
         proofs=snapshot.epoch_proofs(),
+        rights=snapshot.rights(ClaimId(entry.digest, wanted.position or 0)),
     )
 
 

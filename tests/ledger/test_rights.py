@@ -329,12 +329,30 @@ def test_what_follows_in_one_block_is_bounded(monkeypatch: pytest.MonkeyPatch) -
     claim = run.claim()
     run.mints(claim, 3)
     dispute = run.statement(run.dispute(claim), "rival")
+    monkeypatch.setattr(derive, "COURT_LEAVES", 0)
     monkeypatch.setattr(derive, "LEAVES_PER_BLOCK_MAX", 2)
     refused(run.block(dispute).receipts[0], Reason.BLOCK_FULL)
     more = run.block(*(run.statement(run.mint(claim, n)) for n in (4, 5, 6)))
     assert [receipt.reason for receipt in more.receipts] == [Reason.NONE, Reason.NONE, Reason.BLOCK_FULL]
     monkeypatch.setattr(derive, "LEAVES_PER_BLOCK_MAX", 5)
     accepted(run.block(dispute).receipts[0])
+
+
+def test_nobody_crowds_out_a_courts_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run()
+    claims = [run.claim(0), run.claim(1)]
+    for claim in claims:
+        run.mints(claim, 2)
+    monkeypatch.setattr(derive, "LEAVES_PER_BLOCK_MAX", 4)
+    monkeypatch.setattr(derive, "COURT_LEAVES", 2)
+    said = [run.statement(run.dispute(claim), "rival") for claim in claims]
+    order = run.statement(run.order(claims[1], CourtAction.STAY), "court")
+    again = run.statement(run.mint(claims[1], 3))
+    applied = run.block(*said, again, order)
+    full = Reason.BLOCK_FULL
+    assert [receipt.reason for receipt in applied.receipts] == [Reason.NONE, full, full, Reason.NONE]
+    plain = run.statement(run.dispute(run.claim(2)), "rival")
+    assert run.block(*said[1:], plain).receipts[-1].reason is Reason.NONE  # what nothing follows from needs no room
 
 
 # ---- superseding -----------------------------------------------------------------------------------------------------

@@ -220,6 +220,19 @@ def test_evidence_holds_beside_derived_leaves_and_of_the_claim_in_a_superseding_
     assert (report.verdict, report.check("audio").outcome) == (Verdict.VERIFIED, Outcome.PASSED)
 
 
+def test_evidence_says_where_the_claim_stands_now(court: Court) -> None:
+    for raw, said in (
+        (CLAIM, f"was DISPUTED and was held by label; open disputes: {digest(DISPUTE).hex()}"),
+        (PLAIN, "stood undisputed and was held by label"),
+        (OLD, f"replaced by the statement {digest(SUPERSEDE).hex()}"),
+        (SUPERSEDE, "stood undisputed and was held by label"),
+    ):
+        report = verify_bundle(court.client.evidence(statement=digest(raw)), GENESIS, None)
+        assert said in report.check("rights").reason
+    report = verify_bundle(court.client.evidence(statement=digest(DISPUTE)), GENESIS, None)
+    assert "does not say" in report.check("rights").reason
+
+
 # ---- watching ----
 
 
