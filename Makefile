@@ -13,7 +13,7 @@ NIGHTLY_SEEDS ?= 20000
 GPU_TOOLCHAIN ?= --if-possible
 SECONDS_TO_FUZZ := $(if $(filter command% env%,$(origin SECONDS)),$(SECONDS),3600)
 
-.PHONY: help demo test check format bench bench-hash sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify gpu-toolchain gpu-ptx gpu-extra contracts contracts-verify contracts-mutants
+.PHONY: help demo test check format bench bench-hash sim nightly mutants model e2e fuzz interop image setup setup-dev lock clean gpu-verify gpu-toolchain gpu-ptx gpu-extra contracts contracts-verify contracts-mutants bench-bridge bridge-campaign
 
 help:  ## Shows this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -40,6 +40,9 @@ bench: setup-dev  ## Measures what the README says; writes bench/out/
 
 bench-hash: setup-dev  ## `stretto hash` beside b3sum: warm, cold, three corpora; some 11 GB of disk
 	@$(BIN)/python -m bench.hash $(HASH)
+
+bench-bridge: setup-dev  ## Gas of every operation, and four relayers on three chains; writes bench/out/bridge.json; needs Node.js 20
+	@$(BIN)/python -m bench.bridge
 
 sim: setup-dev  ## Deterministic simulation of whole nodes; SEEDS=N
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS)
@@ -93,6 +96,9 @@ contracts-verify: setup-dev  ## The slow checks of the contracts: anvil, forge, 
 
 contracts-mutants: setup-dev  ## Breaks every check of the contracts; the tests must notice; needs Node.js 20
 	@$(BIN)/python -m tests.contracts.mutants
+
+bridge-campaign: setup-dev  ## Four relayers, three chains: killed, reorganised, lied to; nothing paid twice, nothing lost; needs Node.js 20
+	@$(BIN)/python -m tests.bridge.campaign
 
 gpu-verify: setup-dev  ## Checks the GPU kernels without a GPU: host, sanitizers, PTX, pycuda on a driver of our own
 	@$(BIN)/python -m tests.kernels.driver.toolchain

@@ -78,6 +78,9 @@ class ChainConfig:
     read_quorum: int | None = None
     requests_per_second: float = 10.0
     timeout_s: float = 10.0
+    build_on_latest: bool = False
+    """Whether a checkpoint may follow one that is not final yet: quicker, but where that one is taken back this one
+    fails, and is paid for."""
     finality_blocks: int | None = None
     """For a chain without the tag "finalized": so many blocks below its head are final."""
 
@@ -352,6 +355,7 @@ def _chain(table: Table, name: str) -> ChainConfig:
         read_quorum=table.number("read_quorum", None, 1, len(urls)),
         requests_per_second=table.number("requests_per_second", 10.0, 0.1, 10_000, float),
         timeout_s=table.number("timeout_s", 10.0, 0.1, 60, float),
+        build_on_latest=table.take("build_on_latest", bool, "true or false", False),
         finality_blocks=table.number("finality_blocks", None, 1, 100_000),
     )
     if made.seconds_max < made.seconds_min:

@@ -102,6 +102,8 @@ class ChainRelay:
         self._genesis: bytes | None = None
         self._rounds = 0
         self._pooled_since: float | None = None
+        self._final_key: tuple[int, int, bytes] | None = None
+        """Of the newest state that is known to be final."""
         self._kept = ""
         """Where the evidence of a freeze is, once it was fetched."""
 
@@ -122,10 +124,24 @@ class ChainRelay:
         if work is None:
             self._turn.nothing_due()
             return self._say("nothing is due", due=False)
+        if not self._is_built_on(state):
+            self._turn.nothing_due()
+            return self._say(f"{work.kind}: waits until the last one is final", due=True)
         wait_s = self._turn.wait_s(self.config.id, state, self._clock())
         if wait_s > 0:
             return self._say(f"{work.kind}: leaves it to others for {wait_s:.0f} s", due=True)
         return self._say(self._bring(work), due=True)
+
+    def _is_built_on(self, state: BridgeState) -> bool:
+        """Whether what the work extends can no more be taken back: then the work would fail, and be paid for."""
+        if self.config.build_on_latest or self._final_key == state.key:
+            return True
+        final = self.endpoints.finalized(self.config.finality_blocks)
+        self.report = replace(self.report, final=final)
+        if final.number < self.config.start_block:
+            return False
+        self._final_key = self.contract.state(final.number).key
+        return self._final_key == state.key
 
     def _say(self, doing: str, *, due: bool) -> Report:
         # What was journalled and never sent is not on its way; whoever sends next uses its nonce.

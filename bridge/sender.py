@@ -171,10 +171,11 @@ class Sender:
             useful = changed(attempt, receipt, final)
             state = State.USEFUL if useful else State.DUPLICATE
             self.journal.close_nonce(attempt, state, gas_used=receipt.gas_used, gas_price=receipt.gas_price)
-            self._told.pop(attempt.hash, None)
             log.info("chain %s: %s is final: %s", self.config.name, _name(attempt), state)
             closed.append(attempt)
         self._find_lost(final)
+        waiting = {each.hash for each in self.journal.open(self.config.id, self.account)}
+        self._told = {hash_: at for hash_, at in self._told.items() if hash_ in waiting}
         return closed
 
     def _taken_back(self, attempt: Attempt) -> None:

@@ -139,14 +139,20 @@ class Pkcs11Signer:
         self._source = f"{module.name}, token {token!r}, key {key!r}"
         pin = read_secret(pin_file)
         pkcs11 = self._library()
+        failures = (pkcs11.PKCS11Error, RuntimeError, OSError, ValueError)
         try:
-            self._session = pkcs11.lib(str(module)).get_token(token_label=token).open(user_pin=pin)
-            classes = pkcs11.ObjectClass
-            self._private = self._session.get_key(object_class=classes.PRIVATE_KEY, label=key)
-            public = self._session.get_key(object_class=classes.PUBLIC_KEY, label=key)
-            self._public = PublicKey(_point(bytes(public[pkcs11.Attribute.EC_POINT])))
-        except (pkcs11.PKCS11Error, RuntimeError, OSError, ValueError) as error:
+            session = pkcs11.lib(str(module)).get_token(token_label=token).open(user_pin=pin)
+        except failures as error:
             raise SignerError(self._source, f"{type(error).__name__}: {_plain(error, pin)}") from None
+        try:
+            classes = pkcs11.ObjectClass
+            self._private = session.get_key(object_class=classes.PRIVATE_KEY, label=key)
+            public = session.get_key(object_class=classes.PUBLIC_KEY, label=key)
+            self._public = PublicKey(_point(bytes(public[pkcs11.Attribute.EC_POINT])))
+        except failures as error:
+            session.close()
+            raise SignerError(self._source, f"{type(error).__name__}: {_plain(error, pin)}") from None
+        self._session = session
         self._mechanism = pkcs11.Mechanism.ECDSA
         self._errors = (pkcs11.PKCS11Error, RuntimeError)
         self._address = address_of(self._public)

@@ -47,7 +47,9 @@ class Plan:
     chains: tuple[str, ...] = tuple(CHAINS)
     rotations: int = 2
     kills: int = 16
-    """Of all relayers together."""
+    """Of all relayers together, about."""
+    kill_within: int = 12
+    """Transactions of one relayer: after some number of them up to this one it is killed."""
     reorganisations: int = 8
     """Of each chain."""
     faults: bool = True
@@ -176,7 +178,7 @@ class Campaign:
     def _when(self, relayer: Relayer) -> str:
         if self.kills_left <= 0:
             return ""
-        return f"{relayer.chance.choice(['journalled', 'sent'])}:{relayer.chance.randint(1, 4)}"
+        return f"{relayer.chance.choice(['journalled', 'sent'])}:{relayer.chance.randint(1, self.plan.kill_within)}"
 
     def _revive(self) -> None:
         """Starts killed relayers again, at once or after several turns: another may have taken over by then, or not."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -147,6 +148,19 @@ class LedgerService:
         add_StrettoServicer_to_server(self.service, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
+
+    @staticmethod
+    @contextmanager
+    def patched(service: LedgerService) -> Iterator[str]:
+        """Address of another server over the same service object, whose methods a test has replaced."""
+        server = grpc.server(ThreadPoolExecutor(2))
+        add_StrettoServicer_to_server(service.service, server)
+        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        try:
+            yield address
+        finally:
+            server.stop(0).wait()
 
     def close(self) -> None:
         self._server.stop(0).wait()

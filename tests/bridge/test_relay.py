@@ -132,6 +132,20 @@ def test_a_chain_of_checkpoints_taken_back_is_brought_again_in_order(
     assert states(journal) == {"submit useful": 3}
 
 
+def test_next_checkpoint_waits_until_the_last_one_cannot_be_taken_back(place: Place, journal: Journal) -> None:
+    relay = place.relay(journal, build_on_latest=False)
+    place.ledger.grow(2)
+    rounds(relay, 2)
+    place.ledger.grow(2)
+    rounds(relay, 4)
+    assert relay.report.doing == "submit: waits until the last one is final"
+    assert relay.report.due
+    assert len(place.paid()) == 1
+    place.node.mine(2 * SLOTS)
+    rounds(relay, 2)
+    assert len(place.paid()) == 2
+
+
 def test_frozen_bridge_stops_with_both_checkpoints_kept(place: Place, relay: ChainRelay) -> None:
     ledger = place.ledger
     ledger.grow(4)

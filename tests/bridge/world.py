@@ -33,7 +33,10 @@ def addresses(signers: Signers) -> tuple[bytes, ...]:
 
 def chain_config(name: str, id_: int, *urls: str, **other: object) -> ChainConfig:
     fees = FeePolicy(chain=name, cap=500 * GWEI, tip_cap=5 * GWEI)
-    made = ChainConfig(name=name, id=id_, rpc=urls, fees=fees, seconds_min=0, poll_s=0.2, requests_per_second=RATE)
+    made = ChainConfig(
+        name=name, id=id_, rpc=urls, fees=fees, seconds_min=0, poll_s=0.2, requests_per_second=RATE,
+        build_on_latest=True,  # most tests mine when they like to
+    )  # fmt: skip
     return dataclasses.replace(made, **other)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""What the contracts cost stays what it was: `python -m bench.bridge_gas --snapshot contracts/gas.json` renews it."""
+"""What the contracts cost stays as it was; `python -m bench.bridge --gas-only --snapshot contracts/gas.json` renews."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.bridge_gas import measure
+from bench.bridge import measure
 
 SNAPSHOT = Path(__file__).parents[2] / "contracts" / "gas.json"
 TOLERANCE = 0.01

@@ -1,14 +1,18 @@
-"""What the contracts cost in gas: `python -m bench.bridge_gas`; writes bench/out/bridge.json.
+"""What anchoring costs in gas, and how four relayers share the work: `make bench-bridge`; writes bench/out/bridge.json.
 
 Gas does not depend on the machine: whole transactions on py-evm under Cancun's rules, the intrinsic 21,000 and calldata
-included. tests/contracts/test_gas.py holds them to contracts/gas.json.
+included. tests/contracts/test_gas.py holds them to contracts/gas.json. The relayers are processes on three anvil nodes
+with a block a second; `make bridge-campaign` is the same under kills, reorganisations and faulty endpoints.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -130,25 +134,79 @@ def _some_bridge(chain: Chain) -> Contract:
     return deploy_bridge(chain, make_signers(4), make_signers(4, "recovery"))[0]
 
 
+def relaying(checkpoints: int, relayers: int) -> dict[str, Any]:
+    """Four relayers, three chains, nothing in their way. Raises: contracts.toolchain.Unavailable without Node.js."""
+    from tests.bridge.anvils import SLOTS
+    from tests.bridge.campaign import Plan, run
+
+    plan = Plan(checkpoints=checkpoints, relayers=relayers, rotations=2, kills=0, reorganisations=0, faults=False)
+    before, cpu = os.getloadavg(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryDirectory() as folder:
+        found = run(plan, Path(folder), lambda line: print(line, file=sys.stderr, flush=True))
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        **found,
+        "relayers": relayers,
+        "checkpoints": checkpoints,
+        "block_seconds": 1,
+        "blocks_to_finalized": 2 * SLOTS,
+        "cpu_seconds": round(spent.ru_utime + spent.ru_stime - cpu.ru_utime - cpu.ru_stime, 1),
+        "load_average": {"before": before, "after": os.getloadavg()},
+    }
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.bridge_gas", description=__doc__)
+    """0: measured. 1: a relayer paid for nothing, or something was lost. 3: no Node.js for the relayers' part."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.bridge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--snapshot", type=Path, help="also write them to this file, such as contracts/gas.json")
+    parser.add_argument("--gas-only", action="store_true", help="without relayers: needs no Node.js")
+    parser.add_argument("--snapshot", type=Path, help="also write the gas to this file, such as contracts/gas.json")
+    parser.add_argument("--checkpoints", type=int, default=20)
+    parser.add_argument("--relayers", type=int, default=4)
     arguments = parser.parse_args()
-    found = measure()
-    document = {"what": "gas of whole transactions, py-evm, Cancun", "gas": found}
-    kept = json.loads(OUT.read_text()) if OUT.exists() else {}  # other figures of the bridge may be there
+    document: dict[str, Any] = {"what": "gas of whole transactions, py-evm, Cancun", "gas": measure()}
+    if arguments.snapshot:
+        arguments.snapshot.write_text(json.dumps(document["gas"], indent=1) + "\n")
+    code = 0 if arguments.gas_only else _relay(document, arguments)
+    kept = json.loads(OUT.read_text()) if OUT.exists() else {}  # the relayers' figures, where only gas was measured
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps({**kept, **document}, indent=1) + "\n")
-    if arguments.snapshot:
-        arguments.snapshot.write_text(json.dumps(found, indent=1) + "\n")
     if arguments.json:
         print(json.dumps(document))
-        return 0
+    else:
+        _print(document)
+    return code
+
+
+def _relay(document: dict[str, Any], arguments: argparse.Namespace) -> int:
+    from contracts.toolchain import Unavailable
+    from tests.bridge.campaign import failures
+
+    try:
+        document["relay"] = relaying(arguments.checkpoints, arguments.relayers)
+    except Unavailable as error:
+        print(f"stretto: relayers were not measured: {error}", file=sys.stderr)
+        return 3
+    wrong = failures(document["relay"])
+    if wrong:
+        print(f"stretto: {'; '.join(wrong)}", file=sys.stderr)
+    return int(bool(wrong))
+
+
+def _print(document: dict[str, Any]) -> None:
     print("| operation | gas | prototypes |\n| --- | ---: | ---: |")
-    for name, gas in found.items():
+    for name, gas in document["gas"].items():
         print(f"| {name} | {gas:,} | {RESEARCH[name]:,} |" if name in RESEARCH else f"| {name} | {gas:,} | |")
-    return 0
+    if "relay" not in document:
+        return
+    relay = document["relay"]
+    print("\n| chain | mined | useful | duplicate | seconds to finalized |\n| --- | ---: | ---: | ---: | ---: |")
+    for name, each in relay["chains"].items():
+        seconds = relay["seconds_to_finalized"].get(name, "")
+        print(f"| {name} | {each['mined']} | {each['useful']} | {each['duplicate']} | {seconds} |")
+    print(f"\nlost: {relay['lost']}; {relay['seconds']} s; load {relay['load_average']}")
 
 
 if __name__ == "__main__":
