@@ -50,7 +50,8 @@ def bridge_group() -> None:
       stretto bridge key --out relayer.json --password-file relayer.password
       stretto bridge deploy --chain polygon --recovery recovery.txt
       stretto bridge run
-      stretto bridge status
+      stretto bridge status --json
+      stretto bridge verify polygon/0x627c… --genesis genesis.json
     """
 
 

@@ -48,7 +48,7 @@ def mint_group() -> None:
     Example:
       stretto mint prepare autumn.stretto --minter 0x5290… --purpose trade --key statement.pem --genesis G --out autumn
       stretto mint submit autumn.mint.stretto --keystore minter.json --password-file minter.pass
-      stretto mint status autumn.mint.stretto
+      stretto mint status autumn.mint.stretto --json
     """
 
 
