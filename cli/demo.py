@@ -74,7 +74,7 @@ def _print_report(result: Result) -> None:
         ("log", f"{result.size} leaves, root {result.root.hex()[:32]}…, block {result.height}"),
         ("checks", f"{result.checks_passed} passed on {result.evidence_verified} evidence files, offline"),
         ("forgeries", f"{refused}; with no genesis to trust: {result.without_genesis}"),
-        ("token", f"{result.token[:34]}…, {result.token_checks} checks passed, {result.mint_gas:,} gas to mint"),
+        ("token", f"{result.token[:18]}…, {result.token_checks} checks passed, {result.mint_gas:,} gas"),
         ("node killed", f"caught up {result.catch_up_s:.1f} s after its restart, the same root"),
     ]
     print_table(("", "The whole journey, on this machine"), rows)

@@ -91,7 +91,7 @@ class DemoMint:
             self._folder.cleanup()
 
     def _deploy(self, node: MintNode, journal: Journal) -> tuple[Endpoints, ChainConfig]:
-        with self._say.step("Start a chain in this process (py-evm), and put the two contracts on it") as said:
+        with self._say.step("Start a chain in this process, put the two contracts on it") as said:
             chain = EmbeddedChain(CHAIN_ID, funded=[self._minter.address])
             endpoints = chain.endpoints(NAME)
             fees = FeePolicy(chain=NAME, cap=100 * GWEI, tip_cap=2 * GWEI)
@@ -108,7 +108,7 @@ class DemoMint:
                     recovery=tuple(sorted(other.address for other in self._others[:4])),
                 )
             )
-            said.append(f"chain {CHAIN_ID}; nothing of it is kept when this ends")
+            said.append(f"py-evm with chain id {CHAIN_ID}; nothing of it is kept when this ends")
             said.append(f"CheckpointBridge {checksummed(deployed.bridge)}, four validators' keys in it, no owner")
             said.append(f"MusicNFT {checksummed(deployed.nft)}, {deployed.gas:,} gas for both")
         return endpoints, replace(config, bridge=deployed.bridge, nft=deployed.nft)
@@ -129,14 +129,14 @@ class DemoMint:
         self, node: MintNode, client: NodeClient, endpoints: Endpoints, config: ChainConfig, journal: Journal
     ) -> bytes:
         terms = self._terms(config.nft or b"")
-        with self._say.step("The label signs terms for a token of its first track; they become final") as said:
+        with self._say.step("The label signs terms for a token of its first track: final") as said:
             result = client.submit(self._signed(terms))
             self._expect(result.state is SubmissionState.FINAL, f"the MINT statement is final, not {result.state.name}")
             said.append(
                 f"{terms.title!r}, edition 1 of 10: 70 % creator, 15 % curator, 10 % first collector, 5 % platform"
             )
             said.append(f"statement at leaf {result.index}, the terms' own leaf right after it, for contracts to read")
-        with self._say.step("A quorum signs the log for chains, anybody relays it, and the token is minted") as said:
+        with self._say.step("A quorum signs the log for chains; relay it, and mint the token") as said:
             minter = Minter(config, endpoints, node, self._minter, journal)
             done = minter.mint(terms, wait_s=COVER_S, relay=True)
             block = endpoints.common_head().number
@@ -189,9 +189,7 @@ class DemoMint:
             said.append(f"and before anything is paid: {error.rule}: {error.reason}")
 
     def _verify(self, node: MintNode, client: NodeClient, endpoints: Endpoints, named: Named) -> None:
-        with self._say.step(
-            "Verify the token: claim, terms, signatures and proofs here, the rest asked of the chain"
-        ) as said:
+        with self._say.step("Verify the token: all but the chain's own state offline") as said:
             file = collect(client, node, endpoints, named)
             data = file.encode()
             checks = (*verify_token(data, self._scene.genesis), *on_chain(endpoints, node, file, named.chain))
@@ -209,9 +207,10 @@ class DemoMint:
     # ---- the evidence ------------------------------------------------------------------------------------------------
 
     def _anchor(self, client: NodeClient, endpoints: Endpoints, config: ChainConfig) -> None:
-        with self._say.step("Put the chain's block into the track's evidence: receipt, header, proof") as said:
+        with self._say.step("Put the chain's block into the track's evidence: an anchor") as said:
             data = self._scene.bundle.read_bytes()
             last = endpoints.common_head().number
+            # Of the second entry, to have one that was relayed: the first is what the deployer told the constructor.
             anchor = first_anchor(endpoints, CHAIN_ID, config.bridge or b"", 1, first=0, last=last)
             anchored = add(data, [anchor], client)
             report = verify_bundle(anchored, self._scene.genesis, None)
