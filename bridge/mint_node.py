@@ -16,6 +16,8 @@ from protos import stretto_pb2 as pb
 DISPUTES_MAX: Final = 16
 MINTS_MAX: Final = 4_096
 """A claim has at most 256 live ones; replaced ones stay listed."""
+NOT_YET: Final = ("NOT_FOUND", "OUT_OF_RANGE", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+"""What a node answers that has no such checkpoint within the call's deadline; the last two also where it is away."""
 STATES: Final[dict[int, str]] = {
     pb.CLAIM_STATE_ACTIVE: "active",
     pb.CLAIM_STATE_DISPUTED: "disputed",
@@ -87,8 +89,13 @@ class MintNode(GrpcNode):
         return Leaf(entry=Digest(leaf.entry), preimage=bytes(leaf.preimage), index=leaf.index, cause=Digest(leaf.cause))
 
     def covering(self, size: int) -> SignedCheckpoint | None:
-        """The first complete checkpoint for chains of at least this size; None: there is none."""
-        found = self._checkpoint(pb.GetChainCheckpointRequest(min_size=size))
+        """The first complete checkpoint for chains of at least this size, waited for; None: there is none."""
+        try:
+            found = self._checkpoint(pb.GetChainCheckpointRequest(min_size=size, wait=True))
+        except NodeRefuses as error:
+            if error.code in NOT_YET:
+                return None
+            raise
         return None if found is None else found.signed
 
     def inclusion(self, index: int, size: int) -> Proof:

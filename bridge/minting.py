@@ -234,7 +234,14 @@ class Minter:
         return Place(size=state.size, index=leaf.index, path=proof.path)
 
     def _relay(self, index: int, until: float, evidence: Path | None) -> None:
-        """Brings checkpoints, as a relayer would, until one covers the leaf or the time is up."""
+        """Brings checkpoints, as a relayer would, until one covers the leaf or the time is up.
+
+        Not before the validators have signed one that does: each that is brought costs gas.
+        """
+        while self.node.covering(index + 1) is None:
+            if time.monotonic() >= until:
+                return  # `_place` says what is missing
+            time.sleep(self.config.poll_s)
         eager = replace(self.config, leaves_min=1, seconds_min=0.0)
         folder = evidence or self.journal.path.parent / "contradictions"
         relay = ChainRelay(eager, self.endpoints, self.node, self.signer, self.journal, evidence=folder)

@@ -219,3 +219,19 @@ def test_terms_that_cannot_be_are_named_by_field(
     ended = office.try_to_prepare("never", claim, *words)
     assert (ended.returncode, says in ended.stderr) == (code, True), ended.stderr
     assert not (office.folder / "never.mint.stretto").exists()
+
+
+def test_mint_that_a_reorganisation_took_back_is_sent_again_and_paid_once(office: Office) -> None:
+    """With the checkpoint before it, and without: the same bytes, since the journal has them."""
+    claim = office.running.record("label", office.running.sign(make_claim(90_004))).digest.hex()
+    for depth, name in ((1, "first"), (2, "second")):
+        edition = {"first": 1, "second": 2}[name]
+        office.prepare(name, claim, "--edition", edition, "--editions", 2)
+        submit = ("mint", "submit", office.folder / f"{name}.mint.stretto", *office.minter(), "--relay")
+        minted = office.ok(*submit, config=True)
+        office.chain.reorganise(depth)
+        status = office.ok("mint", "status", office.folder / f"{name}.mint.stretto", config=True)
+        assert status["minted"] is False
+        again = office.ok(*submit, config=True)
+        assert again["transaction"] == minted["transaction"]
+        assert office.ok("mint", "status", office.folder / f"{name}.mint.stretto", config=True)["minted"]
