@@ -47,11 +47,17 @@ class FeePolicy:
             raise FeeOverCap(self.chain, base_fee + tip, self.cap)
         return Fees(min(self.cap, 2 * base_fee + tip), tip)
 
-    def replacement(self, market: Fees, replaced: Sequence[Fees]) -> Fees:
-        """What is mined instead of all of `replaced`, which have the same nonce. Raises: FeeOverCap."""
+    def replacement(self, market: Fees, replaced: Sequence[Fees], *, at_most: bool = False) -> Fees:
+        """What is mined instead of all of `replaced`, which have the same nonce. Raises: FeeOverCap.
+
+        at_most: offers the cap where an eighth more is over it. Pools that still have the other refuse that; where all
+        have dropped it, the nonce would otherwise be stuck for as long as the cap stands.
+        """
         over, under = REPLACEMENT
         max_fee = max([market.max_fee, *(-(-each.max_fee * over // under) for each in replaced)])
         tip = max([market.tip, *(-(-each.tip * over // under) for each in replaced)])
         if max_fee > self.cap:
-            raise FeeOverCap(self.chain, max_fee, self.cap)
+            if not at_most:
+                raise FeeOverCap(self.chain, max_fee, self.cap)
+            max_fee = self.cap
         return Fees(max_fee, max_fee if self.legacy else min(tip, max_fee))

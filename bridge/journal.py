@@ -79,6 +79,8 @@ class State(StrEnum):
     """Final and paid, but it changed nothing."""
     REPLACED = "replaced"
     """Another attempt of its nonce is final."""
+    WITHDRAWN = "withdrawn"
+    """Never sent: another relayer's came first."""
     LOST = "lost"
     """Its nonce was used by a transaction that this journal does not know."""
 
@@ -231,15 +233,17 @@ class Journal:
     ) -> Attempt:
         """On disk when it returns: only then may `raw` be broadcast."""
         with self._transaction() as db:
-            cursor = db.execute(
+            db.execute(
                 "INSERT INTO attempts (chain, account, nonce, kind, epoch, size, root, call, hash, raw, max_fee, tip,"
-                " gas, state, made_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " gas, state, made_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                # The same bytes again: they were withdrawn, and are wanted after all.
+                " ON CONFLICT (hash) DO UPDATE SET state = excluded.state, made_s = excluded.made_s, closed_s = NULL",
                 (
                     chain, account, nonce, kind, epoch, size, root, call, hash_, raw, fees.max_fee, fees.tip, gas,
                     State.INTENDED, time.time(),
                 ),
             )  # fmt: skip
-            found = self._attempts("id = ?", cursor.lastrowid)
+            found = self._attempts("hash = ?", hash_)
         return found[0]
 
     def sent(self, attempt: Attempt) -> None:
@@ -278,22 +282,30 @@ class Journal:
             )
             self._prune(attempt.chain)
 
+    def withdraw(self, attempt: Attempt) -> None:
+        """It was never sent and will not be: what is sent instead need not outbid it."""
+        self._close(attempt, State.WITHDRAWN)
+
     def lost(self, attempt: Attempt) -> None:
+        self._close(attempt, State.LOST)
+
+    def _close(self, attempt: Attempt, state: State) -> None:
         with self._transaction() as db:
-            db.execute(
-                "UPDATE attempts SET state = ?, closed_s = ? WHERE id = ?", (State.LOST, time.time(), attempt.id)
-            )
+            db.execute("UPDATE attempts SET state = ?, closed_s = ? WHERE id = ?", (state, time.time(), attempt.id))
+            self._prune(attempt.chain)
 
     def saw(self, chain: int, epoch: int, size: int, *, new_s: float) -> float:
         """Unix time since when the contract has been like this, as far as this relayer saw it.
 
-        new_s: how long ago that was, where this relayer sees the chain for the first time.
+        new_s: how long ago that was, where this relayer sees the chain for the first time, or a reorganisation took
+        something back: what was due once is due still.
         """
         with self._transaction() as db:
             row = db.execute("SELECT epoch, size, since_s FROM seen WHERE chain = ?", (chain,)).fetchone()
             if row is not None and (row[0], row[1]) == (epoch, size):
                 return float(row[2])
-            since = time.time() - (new_s if row is None else 0.0)
+            advanced = row is not None and (epoch, size) > (row[0], row[1])
+            since = time.time() - (0.0 if advanced else new_s)
             db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", (chain, epoch, size, since))
             return since
 
@@ -329,7 +341,8 @@ class Journal:
         """Attempts at exactly this, oldest first; not those that can never be mined."""
         with self._lock:
             return self._attempts(
-                "chain = ? AND account = ? AND kind = ? AND call = ? AND state NOT IN ('replaced', 'lost') ORDER BY id",
+                "chain = ? AND account = ? AND kind = ? AND call = ?"
+                " AND state NOT IN ('replaced', 'withdrawn', 'lost') ORDER BY id",
                 chain,
                 account,
                 kind,

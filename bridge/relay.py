@@ -263,6 +263,7 @@ class ChainRelay:
             market=self.sender.market(common),
         )  # fmt: skip
         if self._is_pooled(state):
+            self.journal.withdraw(made)
             return f"{work.kind}: another's transaction has just come"
         self.sender.broadcast(made)
         return f"{work.kind} of {point.size} leaves sent"

@@ -73,6 +73,7 @@ class Relayer:
         self._lock = threading.Lock()
         self._snapshots: dict[str, Snapshot] = {}
         self._said: dict[str, str] = {}
+        self._crash: Exception | None = None
 
     def _relay(self, chain: ChainConfig, node: Node, signer: Signer) -> ChainRelay:
         return ChainRelay(
@@ -113,10 +114,10 @@ class Relayer:
     ) -> bool:
         """once: ends when nothing is due and all that was sent is final. watch: called a few times a second.
 
-        Returns whether everything is settled.
+        Returns whether everything is settled. Raises: what is no error of a chain, a node or this machine, but our own.
         """
         threads = [
-            threading.Thread(target=self._loop, args=(relay, once), name=name, daemon=True)
+            threading.Thread(target=self._chain, args=(relay, once), name=name, daemon=True)
             for name, relay in self.relays.items()
         ]
         for thread in threads:
@@ -136,8 +137,17 @@ class Relayer:
             watch(self.snapshots())
             for relay in self.relays.values():
                 relay.endpoints.close()
+        if self._crash is not None:
+            raise self._crash
         found = self.snapshots()
         return len(found) == len(threads) and all(each.report.settled for each in found.values())
+
+    def _chain(self, relay: ChainRelay, once: bool) -> None:
+        try:
+            self._loop(relay, once)
+        except Exception as error:  # noqa: BLE001  a fault of our own, at the top of its thread: end all, and say so
+            self._crash = error
+            self.stop.set()
 
     def _loop(self, relay: ChainRelay, once: bool) -> None:
         failures = 0

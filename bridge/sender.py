@@ -83,7 +83,10 @@ class Sender:
     ) -> Attempt:
         """Signs and journals; not sent yet. Offers more than what it replaces. Raises: FeeOverCap, BalanceTooLow."""
         replaced = self.open_at(nonce)
-        fees = self.config.fees.replacement(market, [each.fees for each in replaced]) if replaced else market
+        fees = market
+        if replaced:
+            others = any(each.call != call for each in replaced)
+            fees = self.config.fees.replacement(market, [each.fees for each in replaced], at_most=others)
         self.balance = self.endpoints.ask("eth_getBalance", self._hex, "latest", form=number)
         if self.balance < gas * fees.max_fee:
             raise BalanceTooLow(self.config.name, self._hex, self.balance, gas * fees.max_fee)

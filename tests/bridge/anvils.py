@@ -85,10 +85,10 @@ class AnvilNode:
     def head(self) -> int:
         return int(self.ask("eth_blockNumber"), 16)
 
-    def transactions_to(self, address: bytes) -> list[dict[str, Any]]:
+    def transactions_to(self, address: bytes, first: int = 0) -> list[dict[str, Any]]:
         """Receipts of all transactions to a contract on the canonical chain, with `from` and `nonce`."""
         found = []
-        for number in range(self.head() + 1):
+        for number in range(first, self.head() + 1):
             block = self.ask("eth_getBlockByNumber", hex(number), True)
             for transaction in block["transactions"]:
                 if transaction["to"] is not None and bytes.fromhex(transaction["to"][2:]) == address:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bridge.relay import ChainRelay
 from cli.main import main
 from cli.output import Exit
 from tests.bridge.anvils import SLOTS, free_port
@@ -192,3 +193,14 @@ def test_recovery_set_with_a_validator_in_it_is_refused_before_anything_is_sent(
         genesis_from(place.ledger, FakeRoster(), check_set("recovery", shared))  # type: ignore[arg-type]
     other = check_set("recovery", tuple(bytes([i]) * 20 for i in range(1, 5)))
     assert genesis_from(place.ledger, FakeRoster(), other).first_entry == place.ledger.entries.entries[0]  # type: ignore[arg-type]
+
+
+def test_fault_of_our_own_ends_the_process_instead_of_one_chain_silently(
+    place: Place, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ChainRelay) -> None:
+        raise ZeroDivisionError("a fault of our own")
+
+    monkeypatch.setattr(ChainRelay, "round", broken)
+    capsys.readouterr()
+    assert main(["bridge", "run", "--config", str(config), "--once", "--json"]) == Exit.SOFTWARE

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from bridge.endpoints import LAG_BLOCKS_MAX, Endpoints, number
 from bridge.errors import (
@@ -205,6 +212,30 @@ def test_token_bucket_gives_its_rate() -> None:
     assert bucket.take() == 0
     clock.sleep(100)
     assert [bucket.take() for _ in range(4)][3] > 0, "a pause saves up no more than the burst"
+
+
+def test_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    certificate = made.sign(key, hashes.SHA256())
+    pem = tmp_path / "server.pem"
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem.write_bytes(key.private_bytes(*form) + certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    def serve_once(listener: socket.socket) -> None:
+        try:
+            context.wrap_socket(listener.accept()[0], server_side=True)
+        except OSError:
+            return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve_once, args=(listener,), daemon=True).start()
+        with pytest.raises(EndpointError, match="certificate is not accepted"):
+            Endpoint(f"https://localhost:{listener.getsockname()[1]}").ask("eth_chainId", ())
 
 
 # ---- several ---------------------------------------------------------------------------------------------------------

@@ -41,6 +41,13 @@ def test_fixed_tip_is_used_as_it_is() -> None:
     assert dataclasses.replace(POLICY, tip=GWEI).first(GWEI, 4 * GWEI) == Fees(3 * GWEI, GWEI)
 
 
+def test_other_work_is_offered_at_the_cap_where_an_eighth_more_is_over_it() -> None:
+    stuck = Fees(95 * GWEI, 2 * GWEI)
+    with pytest.raises(FeeOverCap):
+        POLICY.replacement(Fees(GWEI, GWEI), [stuck])
+    assert POLICY.replacement(Fees(GWEI, GWEI), [stuck], at_most=True) == Fees(100 * GWEI, round(2.25 * GWEI))
+
+
 @given(
     market=st.tuples(st.integers(0, 10**11), st.integers(0, 10**10)),
     replaced=st.lists(st.tuples(st.integers(1, 10**11), st.integers(1, 10**10)), min_size=1, max_size=5),

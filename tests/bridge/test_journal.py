@@ -110,6 +110,16 @@ def test_first_sight_of_a_chain_is_as_old_as_it_is_told_and_changes_count_from_t
     first = journal.saw(137, 1, 5, new_s=1000)
     assert journal.saw(137, 1, 5, new_s=1000) == first
     assert journal.saw(137, 1, 6, new_s=1000) >= first + 1000
+    assert journal.saw(137, 1, 5, new_s=1000) < first + 900, "a reorganisation: what was due is due still"
+
+
+def test_withdrawn_attempt_is_not_open_and_may_be_wanted_again(journal: Journal) -> None:
+    attempt = intend(journal)
+    journal.withdraw(attempt)
+    assert journal.open(137, ACCOUNT) == []
+    again = intend(journal)
+    assert (again.id, again.state) == (attempt.id, State.INTENDED)
+    assert [each.id for each in journal.open(137, ACCOUNT)] == [attempt.id]
 
 
 def test_foreign_or_newer_file_is_refused_by_name(tmp_path: Path) -> None:

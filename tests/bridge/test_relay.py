@@ -13,6 +13,7 @@ from bridge.errors import (
     BalanceTooLow,
     BridgeFrozen,
     CheckpointRefused,
+    ContractRefuses,
     FeeOverCap,
     ForkFound,
     MalformedAnswer,
@@ -306,3 +307,69 @@ def test_recovery_pays_nothing_where_another_brought_it_meanwhile(place: Place, 
     assert len(place.paid()) == 2
     assert len(mine) == 1, "the next checkpoint, on whichever nonce was free"
     assert all(each["status"] == "0x1" and each["logs"] for each in place.paid())
+
+
+def test_block_that_is_not_canonical_makes_nothing_final(place: Place, relay: ChainRelay, journal: Journal) -> None:
+    place.ledger.grow(3)
+    rounds(relay, 2)
+    place.node.mine(2 * SLOTS)
+    (attempt,) = journal.open(place.node.id, key(0).address)
+    assert attempt.block is not None
+    journal.mined(attempt, attempt.block, b"\x09" * 32)
+    assert relay.sender.settle(relay.endpoints.finalized(), relay._changed) == []
+    assert journal.open(place.node.id, key(0).address)[0].state is State.SENT
+    rounds(relay, SETTLE_POLLS)
+    assert states(journal) == {"submit useful": 1}
+
+
+def test_legacy_transactions_where_a_chain_needs_them(place: Place, journal: Journal) -> None:
+    fees = FeePolicy(chain="zilliqa", cap=900 * GWEI, tip_cap=GWEI, legacy=True)
+    place.ledger.grow(3)
+    rounds(place.relay(journal, fees=fees), 2)
+    (paid,) = place.paid()
+    assert (paid["type"], paid["status"]) == ("0x0", "0x1")
+
+
+def test_more_gas_than_allowed_is_not_sent(place: Place, journal: Journal) -> None:
+    place.ledger.grow(3)
+    with pytest.raises(ContractRefuses, match="gas_max allows 50000"):
+        place.relay(journal, gas_max=50_000).round()
+    assert place.paid() == []
+
+
+def test_transaction_of_another_that_comes_in_the_last_moment_stops_ours(place: Place, journal: Journal) -> None:
+    place.ledger.grow(3)
+    relay = place.relay(journal)
+    looks = iter([(1, 1), (1, 4)])
+    relay.contract.pending = lambda: next(looks)  # type: ignore[method-assign]
+    relay.round()
+    assert relay.report.doing == "submit: another's transaction has just come"
+    assert place.paid() == []
+    assert journal.open(place.node.id, key(0).address) == []
+    rounds(place.relay(journal), 2)
+    assert len(place.paid()) == 1, "it was wanted after all: the same bytes"
+
+
+def test_two_relayers_of_one_chain_take_turns(place: Place, journal: Journal) -> None:
+    now = [0.0]
+    with place.journal(1) as other:
+        relays = [
+            place.relay(opened, index=index, relayers=2, turn_s=10.0) for index, opened in enumerate((journal, other))
+        ]
+        for relay in relays:
+            relay._clock = lambda: now[0]
+            relay.round()
+        for _ in range(6):
+            place.ledger.grow(2)
+            for relay in relays:
+                rounds(relay, 1)
+        assert len(place.paid()) == 6
+        senders = {each["from"] for each in place.paid()}
+        assert senders == {"0x" + key(index).address.hex() for index in range(2)}
+        place.ledger.grow(2)
+        waiting = [relay for relay in relays if "leaves it to others" in relay.round().doing]
+        if not waiting:
+            return  # the first one has sent before the second looked
+        now[0] += 10.0
+        rounds(waiting[0], 1)
+    assert len(place.paid()) == 7

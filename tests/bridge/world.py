@@ -85,4 +85,4 @@ class Place:
 
     def paid(self) -> list[dict[str, object]]:
         """Receipts of all transactions to the bridge."""
-        return self.node.transactions_to(self.deployed.bridge)
+        return self.node.transactions_to(self.deployed.bridge, self.deployed.start_block)
