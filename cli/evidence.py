@@ -116,8 +116,8 @@ def verify_command(
     since anybody can invent validators. Without a genesis the answer is "incomplete". With AUDIO, also whether that
     file is the one the claim is about.
 
-    Anchors in it are checked from their block's hash on. Whether the chain has that block is never looked up here: it is
-    listed as not checked, and what to look up is said.
+    Anchors in it are checked from their block's hash on. Whether the chain has that block is not looked up here: it is
+    listed as not checked, with what to look up.
 
     Evidence of epoch 1 or later brings the handovers that lead there. Retired keys could sign another history, so it
     is "incomplete" until you also name epochs you trust.
