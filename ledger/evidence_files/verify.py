@@ -392,5 +392,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (LookupError, OSError, ValueError, struct.error) as error:
+    except (LookupError, OSError, RecursionError, TypeError, ValueError, struct.error) as error:
         refuse(f"a file is missing or malformed: {error!r}")

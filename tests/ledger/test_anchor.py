@@ -353,3 +353,18 @@ def test_leaf_that_ends_before_the_key_does_is_of_another_item() -> None:
         item_at(128, keccak256(leaf), [leaf])
     whole = encode_rlp([bytes.fromhex("208180"), b"x" * 40])
     assert item_at(128, keccak256(whole), [whole]) == b"x" * 40
+
+
+def test_header_with_a_gap_among_its_later_fields_is_put_back_together() -> None:
+    """As chains have it that leave out what only Ethereum's consensus needs: absent in JSON, empty in the RLP."""
+    block = dict(vector("prague")["block"])
+    fields = decode_rlp(header_of(block))
+    assert isinstance(fields, list)
+    fields[16] = b""
+    encoded = encode_rlp(fields)
+    told = {**block, "withdrawalsRoot": None, "hash": "0x" + keccak256(encoded).hex()}
+    assert header_of(told) == encoded
+    del told["withdrawalsRoot"]
+    assert header_of(told) == encoded
+    with pytest.raises(ForeignHeader):
+        header_of({**told, "hash": block["hash"]})
