@@ -23,6 +23,7 @@ _LATER: Final = (
     ("parentBeaconBlockRoot", False), ("requestsHash", False),
 )  # fmt: skip
 """What forks have appended, in their order, and whether it is a number."""
+BLOOM_BYTES: Final = 256
 _HEX: Final = re.compile(r"0x[0-9a-fA-F]*")
 _HEX_CHARACTERS_MAX: Final = 1 << 20
 
@@ -100,7 +101,7 @@ def receipt_of(receipt: Mapping[str, Any]) -> bytes:
         type=kind,
         succeeded=bool(_number(receipt, "status")),
         cumulative_gas=_number(receipt, "cumulativeGasUsed"),
-        bloom=_data(receipt, "logsBloom"),
+        bloom=_data(receipt, "logsBloom", BLOOM_BYTES),
         logs=tuple(
             Log(address=_data(log, "address"), topics=tuple(map(_topic, log["topics"])), data=_data(log, "data"))
             for log in map(_log, logs)
@@ -141,8 +142,11 @@ def _topic(value: object) -> bytes:
     return _bytes("topics", value)
 
 
-def _data(answer: Mapping[str, Any], field: str) -> bytes:
-    return _bytes(field, answer.get(field))
+def _data(answer: Mapping[str, Any], field: str, length: int | None = None) -> bytes:
+    found = _bytes(field, answer.get(field))
+    if length is not None and len(found) != length:
+        raise MalformedBlock(field, answer.get(field), f"{length} bytes")
+    return found
 
 
 def _bytes(field: str, value: object) -> bytes:
