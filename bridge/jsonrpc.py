@@ -55,9 +55,12 @@ class TokenBucket:
 
 def label_of(url: str) -> str:
     """What may be said of an endpoint: host and port. The rest of its URL often holds a key."""
-    parts = urlsplit(url)
-    host = parts.hostname or "?"
-    return f"{host}:{parts.port}" if parts.port else host
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "?", parts.port
+    except ValueError:
+        return "?"  # brackets or a port that are none
+    return f"{host}:{port}" if port else host
 
 
 class Endpoint:
@@ -80,38 +83,12 @@ class Endpoint:
         """The result. Raises: EndpointTimeout, EndpointLimited, MalformedAnswer, EndpointError, RpcError."""
         self._id += 1
         body = json.dumps({"jsonrpc": "2.0", "id": self._id, "method": method, "params": list(params)}).encode()
-        status, retry_after, data = self._post(body)
-        if status == 429:
-            raise EndpointLimited(self.label, retry_after_s(retry_after))
-        try:
-            answer = json.loads(data)
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
-            if status == 503 and retry_after:
-                raise EndpointLimited(self.label, retry_after_s(retry_after))
-            raise MalformedAnswer(self.label, f"HTTP {status} without a JSON-RPC answer")
-        if answer.get("error") is not None:
-            raise self._error(answer["error"], retry_after)
-        if answer.get("id") != self._id or "result" not in answer:
-            raise MalformedAnswer(self.label, "an answer to something else")
-        return answer["result"]
+        return result_of(self.label, self._id, *self._post(body))
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def _error(self, error: Any, retry_after: str) -> EndpointError | RpcError:
-        if not isinstance(error, dict):
-            return MalformedAnswer(self.label, "an error that is no object")
-        code, message = error.get("code"), error.get("message")
-        code = code if isinstance(code, int) and abs(code) < 2**31 else 0
-        message = message if isinstance(message, str) else ""
-        message = message[:MESSAGE_CHARACTERS_MAX].encode("unicode_escape").decode()
-        if code in LIMIT_CODES:
-            return EndpointLimited(self.label, retry_after_s(retry_after))
-        return RpcError(self.label, code, message, _revert_data(error.get("data")))
 
     def _post(self, body: bytes) -> tuple[int, str, bytes]:
         """Status, Retry-After, body. A connection that the server closed meanwhile is opened again, once."""
@@ -189,6 +166,37 @@ class Endpoint:
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
         except OSError:
             return
+
+
+def result_of(label: str, id_: int, status: int, retry_after: str, data: bytes) -> Any:
+    """What an HTTP answer says. status, retry_after: of HTTP. Raises: EndpointLimited, MalformedAnswer, RpcError."""
+    if status == 429:
+        raise EndpointLimited(label, retry_after_s(retry_after))
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        if status == 503 and retry_after:
+            raise EndpointLimited(label, retry_after_s(retry_after))
+        raise MalformedAnswer(label, f"HTTP {status} without a JSON-RPC answer")
+    if answer.get("error") is not None:
+        raise _error(label, answer["error"], retry_after)
+    if answer.get("id") != id_ or "result" not in answer:
+        raise MalformedAnswer(label, "an answer to something else")
+    return answer["result"]
+
+
+def _error(label: str, error: Any, retry_after: str) -> EndpointError | RpcError:
+    if not isinstance(error, dict):
+        return MalformedAnswer(label, "an error that is no object")
+    code, message = error.get("code"), error.get("message")
+    code = code if isinstance(code, int) and abs(code) < 2**31 else 0
+    message = message if isinstance(message, str) else ""
+    message = message[:MESSAGE_CHARACTERS_MAX].encode("unicode_escape").decode()
+    if code in LIMIT_CODES:
+        return EndpointLimited(label, retry_after_s(retry_after))
+    return RpcError(label, code, message, _revert_data(error.get("data")))
 
 
 def retry_after_s(header: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,13 +31,23 @@ def service(place: Place) -> Iterator[LedgerService]:
     made.close()
 
 
-@pytest.fixture
-def config(place: Place, service: LedgerService, capsys: pytest.CaptureFixture[str]) -> Path:
-    folder = place.folder
+@pytest.fixture(scope="session")
+def keystore(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with key.json and its password, made by the command: making one takes a second, by design."""
+    folder = tmp_path_factory.mktemp("key")
     (folder / "password").write_text("correct horse\n")
     (folder / "password").chmod(0o600)
-    made = _json(capsys, "bridge", "key", "--out", folder / "key.json", "--password-file", folder / "password")
-    place.node.fund(bytes.fromhex(made["address"][2:]))
+    arguments = ["--out", str(folder / "key.json"), "--password-file", str(folder / "password")]
+    assert main(["bridge", "key", *arguments]) == 0
+    return folder
+
+
+@pytest.fixture
+def config(place: Place, service: LedgerService, keystore: Path) -> Path:
+    folder = place.folder
+    for name in ("key.json", "password"):
+        shutil.copy(keystore / name, folder)
+    place.node.fund(bytes.fromhex(json.loads((folder / "key.json").read_text())["address"].removeprefix("0x")))
     path = folder / "bridge.toml"
     path.write_text(
         f"""

@@ -110,6 +110,8 @@ def test_key_in_a_module(tmp_path: Path) -> None:
         ('["https://rpc.example/ethereum"]', '["ftp://rpc.example"]', "chains.ethereum.rpc"),
         ('["https://rpc.example/ethereum"]', '["https://user:pass@rpc.example"]', "chains.ethereum.rpc"),
         ('["https://rpc.example/ethereum"]', '["https://"]', "chains.ethereum.rpc"),
+        ('["https://rpc.example/ethereum"]', '["https://[]/"]', "chains.ethereum.rpc"),
+        ('["https://rpc.example/ethereum"]', '["https://rpc.example:99999/"]', "chains.ethereum.rpc"),
         ('["https://rpc.example/ethereum"]', '"https://rpc.example"', "chains.ethereum.rpc"),
         ("Ef1BeAed", "Ef1BeAee", "chains.zilliqa.bridge"),
         ("5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "5aAe", "chains.zilliqa.bridge"),

@@ -21,9 +21,11 @@ from bridge.errors import (
 )
 from bridge.fees import GWEI, FeePolicy
 from bridge.journal import Journal, State
+from bridge.node_client import NodeCheckpoint
 from bridge.relay import SETTLE_POLLS, ChainRelay
 from bridge.run import open_endpoints
 from bridge.signer import KeySigner
+from consensus.types import Epoch
 from tests.bridge.anvils import SLOTS
 from tests.bridge.service import Ledger
 from tests.bridge.world import Place, key
@@ -373,3 +375,34 @@ def test_two_relayers_of_one_chain_take_turns(place: Place, journal: Journal) ->
         now[0] += 10.0
         rounds(waiting[0], 1)
     assert len(place.paid()) == 7
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        {"root": b"\x09" * 32},
+        {"size": 400},
+        {"signatures": ()},
+        {"consortium": b"\x01" * 32},
+        {"validators": (b"\x01" * 20,) * 4},
+        {"epoch": Epoch(9)},
+    ],
+    ids=lambda alter: next(iter(alter)),
+)
+def test_nothing_is_paid_for_what_a_lying_node_gives(place: Place, journal: Journal, alter: dict[str, object]) -> None:
+    def lie(found: NodeCheckpoint) -> NodeCheckpoint:
+        point = {name: value for name, value in alter.items() if name in ("epoch", "root", "size")}
+        rest = {name: value for name, value in alter.items() if name not in point}
+        checkpoint = dataclasses.replace(found.signed.checkpoint, **point)  # type: ignore[arg-type]
+        return dataclasses.replace(found, signed=dataclasses.replace(found.signed, checkpoint=checkpoint, **rest))  # type: ignore[arg-type]
+
+    place.ledger.grow(3)
+    place.ledger.alter = lie
+    relay = place.relay(journal)
+    if "epoch" in alter:
+        assert relay.round().doing == "nothing is due", "its end of the bridge's epoch is asked for, and there is none"
+    else:
+        with pytest.raises(CheckpointRefused):
+            relay.round()
+    assert place.paid() == []
+    assert journal.open(place.node.id, key(0).address) == []

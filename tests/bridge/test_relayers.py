@@ -21,9 +21,7 @@ def test_relayers_under_fire_pay_once_and_lose_nothing(tmp_path: Path) -> None:
         program()
     except Unavailable as error:
         pytest.skip(f"anvil comes from npm: {error}")
-    plan = Plan(
-        checkpoints=4, rotations=1, kills=3, kill_within=2, reorganisations=2, turn_s=6.0, deadline_s=240, seed=7
-    )
+    plan = Plan(checkpoints=4, rotations=1, kills=3, kill_within=2, reorganisations=2, deadline_s=240, seed=7)
     found = run(plan, tmp_path, lambda line: print(line, file=sys.stderr))
     assert failures(found) == [], found
     assert sum(found["reorganisations"].values()) > 0
