@@ -119,8 +119,8 @@ def test_receipt_that_the_header_does_not_commit_to_is_left_out_at_the_end_alone
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("status", None), ("status", "1"), ("logsBloom", "0x0"), ("logsBloom", "0x"), ("logs", "none"), ("logs", [7]), ("type", "0x80"),
-     ("cumulativeGasUsed", "0x"), ("cumulativeGasUsed", 7)],
+    [("status", None), ("status", "1"), ("logsBloom", "0x0"), ("logsBloom", "0x"), ("logs", "none"), ("logs", [7]),
+     ("type", "0x80"), ("cumulativeGasUsed", "0x"), ("cumulativeGasUsed", 7)],
 )  # fmt: skip
 def test_receipt_that_is_none_is_named_by_field(field: str, value: object) -> None:
     with pytest.raises(MalformedBlock, match=field):
