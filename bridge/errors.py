@@ -170,9 +170,10 @@ class ExposedSecret(SignerError):
 
 
 class NodeRefuses(PeerError):
-    """The node did not answer as it should. code: gRPC's word, such as NOT_FOUND."""
+    """The node did not answer as it should. code: gRPC's word, such as NOT_FOUND. cause: the node's, or empty."""
 
-    def __init__(self, address: str, code: str, reason: str) -> None:
+    def __init__(self, address: str, code: str, reason: str, cause: str = "") -> None:
         super().__init__(f"node {address}: {code}: {reason}")
         self.address = address
         self.code = code
+        self.cause = cause

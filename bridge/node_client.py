@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, Self
 
 import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from bridge.checkpoints import SignedCheckpoint
 from bridge.errors import NodeRefuses
@@ -23,6 +26,8 @@ DEADLINE_S: Final = 10.0
 MESSAGE_BYTES_MAX: Final = 2**20
 VALIDATORS_MAX: Final = 64
 MESSAGE_CHARACTERS_MAX: Final = 200
+NONE_YET: Final = frozenset({"NOT_READY_YET", "BEYOND_LOG"})
+"""How nodes say that a checkpoint is not there, and will be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +90,7 @@ class GrpcNode:
             self._channel = grpc.secure_channel(address, credentials, options)
         self._stub = StrettoStub(self._channel)
 
-    def __enter__(self) -> GrpcNode:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -124,7 +129,7 @@ class GrpcNode:
         try:
             answer = self._call("GetChainCheckpoint", request)
         except NodeRefuses as error:
-            if error.code == "NOT_FOUND":
+            if error.cause in NONE_YET:
                 return None
             raise
         for name, length in (("consortium", 32), ("root", 32), ("successor", 32)):
@@ -157,7 +162,21 @@ class GrpcNode:
             return getattr(self._stub, method)(request, timeout=self._deadline_s)
         except grpc.RpcError as error:
             text = (error.details() or "")[:MESSAGE_CHARACTERS_MAX].encode("unicode_escape").decode()
-            raise NodeRefuses(self._address, error.code().name, text) from error
+            raise NodeRefuses(self._address, error.code().name, text, _cause(error)) from error
 
     def _refuse(self, code: str, reason: str) -> NoReturn:
         raise NodeRefuses(self._address, code, reason)
+
+
+def _cause(error: grpc.RpcError) -> str:
+    """The reason that our nodes give besides gRPC's word; empty where there is none."""
+    assert isinstance(error, grpc.Call), "errors of calls are calls themselves"
+    info = error_details_pb2.ErrorInfo()
+    try:
+        status = rpc_status.from_call(error)
+        for detail in status.details if status is not None else ():
+            if detail.Is(info.DESCRIPTOR):
+                detail.Unpack(info)
+    except (ValueError, DecodeError):  # details of another error than the call's, or no protobuf at all
+        return ""
+    return str(info.reason[:MESSAGE_CHARACTERS_MAX])

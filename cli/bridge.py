@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.bridge_anchor import anchor_command
+from cli.bridge_ends import ended
+from cli.bridge_verify import verify_command
 from cli.output import CliError, Exit, PathArgument, complain, json_option, print_json, print_table, say
 from cli.trust import epochs_option, genesis_option
 
@@ -47,8 +50,13 @@ def bridge_group() -> None:
       stretto bridge key --out relayer.json --password-file relayer.password
       stretto bridge deploy --chain polygon --recovery recovery.txt
       stretto bridge run
-      stretto bridge status
+      stretto bridge status --json
+      stretto bridge verify polygon/0x627c… --genesis genesis.json
     """
+
+
+bridge_group.add_command(anchor_command)
+bridge_group.add_command(verify_command)
 
 
 def _loaded(path: Path) -> BridgeConfig:
@@ -58,39 +66,6 @@ def _loaded(path: Path) -> BridgeConfig:
         return load_config(path)
     except ConfigError as error:
         raise CliError(str(error), Exit.CONFIG, field=error.field) from error
-
-
-def _ended(error: Exception) -> CliError:
-    """How an error of the bridge ends a command."""
-    from bridge.config import ConfigError
-    from bridge.errors import (
-        BalanceTooLow,
-        BridgeFrozen,
-        EndpointsDisagree,
-        ExposedSecret,
-        FeeOverCap,
-        NodeRefuses,
-        NoEndpoint,
-        SignerError,
-        WrongChainId,
-    )
-
-    match error:
-        case ExposedSecret():
-            code = Exit.FORBIDDEN
-        case NoEndpoint():
-            code = Exit.UNREACHABLE
-        case NodeRefuses():
-            code = Exit.UNREACHABLE if error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED") else Exit.REFUSED
-        case FeeOverCap() | BalanceTooLow() | EndpointsDisagree():
-            code = Exit.RETRY
-        case BridgeFrozen():
-            code = Exit.REFUSED
-        case ConfigError() | SignerError() | WrongChainId():
-            code = Exit.CONFIG
-        case _:
-            code = Exit.REFUSED
-    return CliError(str(error), code, error=type(error).__name__)
 
 
 # ---- key -------------------------------------------------------------------------------------------------------------
@@ -117,7 +92,7 @@ def key(*, out: Path, password_file: Path, as_json: bool) -> int:
     try:
         address = checksummed(create_keystore(out, password_file))
     except SignerError as error:
-        raise _ended(error) from error
+        raise ended(error) from error
     if as_json:
         print_json({"ok": True, "address": address, "keystore": str(out)})
     else:
@@ -185,7 +160,7 @@ def deploy(
         if config.deployed is not None:
             write_addresses(config.deployed, chain_name, done)
     except StrettoError as error:
-        raise _ended(error) from error
+        raise ended(error) from error
     bridge, nft = checksummed(done.bridge), checksummed(done.nft)
     if as_json:
         print_json(
@@ -281,7 +256,7 @@ def run(*, config_path: Path, once: bool, deadline_s: float | None, verbose: boo
                     server.close()
             found = [chain_json(each) for _, each in sorted(relayer.snapshots().items())]
     except (ConfigError, StrettoError) as error:
-        raise _ended(error) from error
+        raise ended(error) from error
     if as_json:
         print_json({"ok": settled or not once, "chains": found})
     if once and not settled:
@@ -406,7 +381,7 @@ def costs(*, config_path: Path, validators: int, gwei: tuple[str, ...], coin: tu
             with Journal(config.journal, read_only=True) as journal:
                 spent = paid(chains, journal.totals(), prices)
         except StrettoError as error:
-            raise _ended(error) from error
+            raise ended(error) from error
     if as_json:
         print_json(
             {

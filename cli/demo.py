@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def demo_command(audio: Path | None, keep: Path | None, *, as_json: bool) -> int:
-    """Run the whole journey on four local nodes: claim, sign, order, prove, verify offline, refuse forgeries.
+    """Run the whole journey on four local nodes: claim, sign, order, prove, verify offline, refuse forgeries, mint.
 
     Takes less than half a minute. The last line is JSON for programs; exit code 0 only if every check came out right,
     3 if some of your files were left out.
@@ -74,10 +74,12 @@ def _print_report(result: Result) -> None:
         ("log", f"{result.size} leaves, root {result.root.hex()[:32]}…, block {result.height}"),
         ("checks", f"{result.checks_passed} passed on {result.evidence_verified} evidence files, offline"),
         ("forgeries", f"{refused}; with no genesis to trust: {result.without_genesis}"),
+        ("token", f"{result.token[:18]}…, {result.token_checks} checks passed, {result.mint_gas:,} gas"),
         ("node killed", f"caught up {result.catch_up_s:.1f} s after its restart, the same root"),
     ]
     print_table(("", "The whole journey, on this machine"), rows)
     if result.kept is not None:
         say(f"kept in {result.kept}; for example:")
         say(f"  stretto evidence verify {result.kept}/1.evidence.zip --genesis {result.kept}/genesis.json")
+        say(f"  stretto bridge verify --offline --file {result.kept}/1.token.zip --genesis {result.kept}/genesis.json")
     sys.stdout.flush()

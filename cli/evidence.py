@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.evidence_anchor import add, anchor_command, choose, read_anchors, report
 from cli.output import (
     CliError,
     Exit,
     PathArgument,
     deadline_option,
-    human_bytes,
     json_option,
     node_option,
     outcome_cell,
@@ -40,11 +40,17 @@ def evidence_group() -> None:
     """
 
 
+evidence_group.add_command(anchor_command)
+
+
 @evidence_group.command("get")
 @click.option("--digest", metavar="HEX|AUDIO", help="The earliest claim on this audio: its digest, or the file.")
 @click.option("--statement", metavar="HEX|FILE.stretto", help="A statement: its SHA-256, or the file that holds it.")
 @click.option("--position", type=click.IntRange(min=0), help="Which claim of a catalogue; with --statement.")
 @click.option("--out", "out_path", metavar="FILE", required=True, type=PathArgument, help="Written: the evidence.")
+@click.option(
+    "--anchors", metavar="FOLDER", type=PathArgument, help="Add what fits of these (`stretto bridge anchor`)."
+)
 @click.option("--replace", is_flag=True, help="Overwrite FILE.")
 @node_option
 @deadline_option(60)
@@ -55,6 +61,7 @@ def get_command(
     statement: str | None,
     position: int | None,
     out_path: Path,
+    anchors: Path | None,
     replace: bool,
     node: str,
     deadline_s: float,
@@ -82,11 +89,14 @@ def get_command(
     by |= {"statement": statement_digest(statement), "position": position} if statement else {}
     with connected(node, deadline_s) as client:
         bundle = client.evidence(**by)
+        chosen = choose(bundle, read_anchors([anchors])) if anchors is not None else []
+        if chosen:
+            bundle = add(bundle, chosen, client)
     write_file(out_path, bundle, replace=replace)
-    if as_json:
-        print_json({"ok": True, "file": str(out_path), "bytes": len(bundle)})
-    else:
-        say(f"written  {printable(out_path)}  {human_bytes(len(bundle))}")
+    report(out_path, bundle, chosen, as_json=as_json)
+    if not as_json:
+        if anchors is not None and not chosen:
+            say(f"anchor   none in {printable(anchors)} covers it yet: `stretto evidence anchor` adds one later")
         say(f"verify   stretto evidence verify {printable(out_path)} AUDIO --genesis GENESIS")
     return Exit.OK
 
@@ -105,6 +115,9 @@ def verify_command(
     It trusts only the genesis you name, or have put down before: never the list of validators that came in FILE,
     since anybody can invent validators. Without a genesis the answer is "incomplete". With AUDIO, also whether that
     file is the one the claim is about.
+
+    Anchors in it are checked from their block's hash on. Whether the chain has that block is not looked up here: it is
+    listed as not checked, with what to look up.
 
     Evidence of epoch 1 or later brings the handovers that lead there. Retired keys could sign another history, so it
     is "incomplete" until you also name epochs you trust.

@@ -51,8 +51,11 @@ STORY: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         ),
     ),
     (
-        "Anchor it on public chains",
-        (Verb("bridge", "cli.bridge", "bridge_group", "Deploy the contracts, relay checkpoints, see what it costs."),),
+        "4. Anchor it on public chains, mint tokens",
+        (
+            Verb("mint", "cli.mint", "mint_group", "From a claim on record to a token on a public chain."),
+            Verb("bridge", "cli.bridge", "bridge_group", "Deploy the contracts, relay checkpoints, see what it costs."),
+        ),
     ),
     (
         "Try it on this machine",

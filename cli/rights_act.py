@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from ledger.member import Member
-    from ledger.rights_content import RightsChange
+    from ledger.rights_content import RightsChange, RightsContent
     from ledger.roster import Roster
     from ledger.statement import Statement
     from node.rpc.claim_rights import RecordedRights
@@ -138,13 +138,13 @@ def sign_and_send(act: Act, make: Callable[[Digest, Digest], RightsChange], *, n
     if act.head is not None and not _HEX.fullmatch(act.head):
         raise click.UsageError(f"--head: expected a SHA-256 as 64 hexadecimal digits, got {act.head!r}")
     offline = act.out_path is not None and (act.head is not None or not needs_head)
-    roster = _roster(act, offline=offline, deadline_s=act.deadline_s)
-    key, member = _signer(act, roster)
+    roster = roster_for(act, offline=offline, deadline_s=act.deadline_s)
+    key, member = signer_in(act, roster)
     head = Digest(b"")
     if needs_head:
         head = _head_of(act, claim, until) if act.head is None else Digest(bytes.fromhex(act.head))
     content = _made(make, claim, head)
-    statement = _sign(content, act, roster, key, member)
+    statement = signed(content, act, roster, key, member)
     about = {
         "statement": statement.digest.hex(), "kind": content.kind, "issuer": member.id, "claim": claim.hex(),
         "position": act.position, "head": head.hex() or None, "client_ref": statement.client_ref,
@@ -164,8 +164,11 @@ def _made(make: Callable[[Digest, Digest], RightsChange], claim: Digest, head: D
         raise click.UsageError(f"--{option}: expected {error.expected}, got {error.value or 'nothing'}") from error
 
 
-def _roster(act: Act, *, offline: bool, deadline_s: float) -> Roster:
-    """Of the newest epoch known: from the file of epochs, else proven by a node, else the genesis'."""
+def roster_for(act: Act, *, offline: bool, deadline_s: float) -> Roster:
+    """Of the newest epoch known: from the file of epochs, else proven by a node, else the genesis'.
+
+    Raises: CliError.
+    """
     import os
 
     genesis = require_genesis(act.genesis_path)
@@ -176,7 +179,8 @@ def _roster(act: Act, *, offline: bool, deadline_s: float) -> Roster:
     return fetch_epochs(genesis, act.node, deadline_s)[1][-1]
 
 
-def _signer(act: Act, roster: Roster) -> tuple[Ed25519PrivateKey, Member]:
+def signer_in(act: Act, roster: Roster) -> tuple[Ed25519PrivateKey, Member]:
+    """The statement key and whose it is. Raises: CliError."""
     from cli.files import load_key
     from ledger.member import key_id
     from node.keys import public_bytes
@@ -192,7 +196,8 @@ def _signer(act: Act, roster: Roster) -> tuple[Ed25519PrivateKey, Member]:
     return key, member
 
 
-def _sign(content: RightsChange, act: Act, roster: Roster, key: Ed25519PrivateKey, member: Member) -> Statement:
+def signed(content: RightsContent, act: Act, roster: Roster, key: Ed25519PrivateKey, member: Member) -> Statement:
+    """A statement that the node will not refuse for its form or its issuer's role. Raises: CliError."""
     import hashlib
 
     from ledger.errors import RoleForbids

@@ -9,6 +9,7 @@ from functools import cached_property
 from consensus.errors import StrettoError
 from consensus.types import Block, Certificate
 from ledger import evidence_parts as parts
+from ledger.anchor import Anchor, parse_anchor
 from ledger.claim import Claim, parse_claim
 from ledger.epochs import EpochProof, parse_epochs, verify_epochs
 from ledger.evidence_manifest import Manifest, parse_manifest
@@ -124,6 +125,11 @@ class Case:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         return tuple(Block.decode(content) for content in parts.block_contents(self.files))
+
+    @cached_property
+    def anchors(self) -> tuple[Anchor, ...]:
+        """One for each chain, ascending; whether they hold is not known yet."""
+        return tuple(parse_anchor(content) for name, content in self.files.items() if parts.is_anchor(name))
 
     @cached_property
     def finalization(self) -> Certificate:

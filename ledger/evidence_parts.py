@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,10 @@ FINALIZATION: Final = "finalization.bin"
 PYTHON_PROGRAM: Final = "verify.py"
 GO_PROGRAM: Final = "verify.go"
 
+ANCHORS_MAX: Final = 8
+"""One for each chain."""
+_ANCHOR: Final = re.compile(r"anchor-([1-9][0-9]{0,15})\.json")
+
 BLOCKS_MAX: Final = 1000
 """Headers from the block that carried the statement to one with a finalization of its own. Usually 1 to 3."""
 _BLOCK: Final = re.compile(r"block-[0-9]{3}\.bin")
@@ -60,18 +64,35 @@ def block_name(position: int) -> str:
     return f"block-{position:03}.bin"
 
 
+def anchor_name(chain: int) -> str:
+    """chain: EIP-155 id. Anchors are not in the manifest: they prove themselves, and may be added after the export."""
+    return f"anchor-{chain}.json"
+
+
+def is_anchor(name: str) -> bool:
+    return _ANCHOR.fullmatch(name) is not None
+
+
+def anchor_chains(names: Iterable[str]) -> tuple[int, ...]:
+    """Chains whose anchors are among these files, in their order."""
+    return tuple(int(found[1]) for found in map(_ANCHOR.fullmatch, names) if found)
+
+
 def _malformed(field: str, expected: str) -> MalformedMessage:
     return MalformedMessage("evidence", field, expected)
 
 
-def ordered_names(blocks: int, *, catalogue: bool, epochs: bool = False) -> tuple[str, ...]:
+def ordered_names(
+    blocks: int, *, catalogue: bool, epochs: bool = False, chains: Collection[int] = ()
+) -> tuple[str, ...]:
     """Names of a complete evidence file, in their order.
 
     catalogue: whether one claim of a catalogue is offered. epochs: whether a later committee than the first is needed.
+    chains: those of which there is an anchor.
     """
     absent = (frozenset() if catalogue else _CATALOGUE) | (frozenset() if epochs else {EPOCHS})
     before = tuple(name for name in _BEFORE_BLOCKS if name not in absent)
-    return (*before, *(block_name(i) for i in range(blocks)), *_AFTER_BLOCKS)
+    return (*before, *map(block_name, range(blocks)), *_AFTER_BLOCKS, *map(anchor_name, sorted(chains)))
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -80,7 +101,10 @@ def check_names(names: Iterable[str]) -> None:
     blocks = sum(1 for name in found if _BLOCK.fullmatch(name))
     if not 1 <= blocks <= BLOCKS_MAX:
         raise _malformed("blocks", f"1 to {BLOCKS_MAX} block headers, got {blocks}")
-    expected = ordered_names(blocks, catalogue=CLAIM in found, epochs=EPOCHS in found)
+    chains = anchor_chains(found)
+    if len(chains) > ANCHORS_MAX:
+        raise _malformed("anchors", f"at most {ANCHORS_MAX}, got {len(chains)}")
+    expected = ordered_names(blocks, catalogue=CLAIM in found, epochs=EPOCHS in found, chains=chains)
     for name in expected:
         if name not in found:
             raise _malformed(name, "this file: it is missing")

@@ -56,11 +56,13 @@ ORDER: Final = "order"
 SUMMARY: Final = "summary"
 TIME: Final = "time"
 RIGHTS: Final = "rights"
+ANCHOR: Final = "anchor"
+ANCHOR_BLOCK: Final = "anchor block"
 LEGAL_TIME: Final = "legal time"
 
 CHECKS: Final = (
     ARCHIVE, MANIFEST, GENESIS, EPOCHS, EXPORTER, TEXTS, STATEMENT, ISSUER, SIGNATURE, CLAIM, AUDIO, INCLUSION,
-    CHECKPOINT, POLICY, FINALIZATION, ORDER, SUMMARY, TIME, RIGHTS, LEGAL_TIME,
+    CHECKPOINT, POLICY, FINALIZATION, ORDER, SUMMARY, TIME, RIGHTS, ANCHOR, ANCHOR_BLOCK, LEGAL_TIME,
 )  # fmt: skip
 """Names of the checks of every report, in their order."""
 

@@ -13,6 +13,7 @@ from typing import Final
 from consensus.errors import StrettoError
 from ledger import evidence_checks as checks
 from ledger import evidence_report as names
+from ledger.evidence_anchor import check_anchor, check_anchor_block
 from ledger.evidence_archive import parse_archive
 from ledger.evidence_case import Case
 from ledger.evidence_parts import check_names
@@ -103,6 +104,8 @@ _RULES: Final = (
         (names.EXPORTER,),
         needs_trust=False,
     ),
+    _Rule(names.ANCHOR, check_anchor, "An anchor does not hold", (names.INCLUSION, names.TIME), needs_trust=False),
+    _Rule(names.ANCHOR_BLOCK, check_anchor_block, "No block of a chain", (names.ANCHOR,), needs_trust=False),
     _Rule(names.LEGAL_TIME, checks.check_legal_time, "No legal time", needs_trust=False),
 )
 assert tuple(rule.name for rule in _RULES) == CHECKS[1:], "every check has a rule"
@@ -133,8 +136,11 @@ def verify_bundle(
         check = _apply(rule, case, broken)
         found.append(check)
     # These may stay open in complete evidence: a catalogue as a whole, no audio given, no token in this version, texts
-    # of another one, and what came after the statement, which is the exporter's word.
-    optional = {names.CLAIM, names.TEXTS, names.RIGHTS} | ({names.AUDIO} if media is None else set())
+    # of another one, what came after the statement, which is the exporter's word, no anchor, and whether an anchor's
+    # block is in its chain.
+    optional = {names.CLAIM, names.TEXTS, names.RIGHTS, names.ANCHOR, names.ANCHOR_BLOCK}
+    if media is None:
+        optional.add(names.AUDIO)
     if not checks.rests_on_retired_keys(case):
         optional.add(names.LEGAL_TIME)
     return _report(found, optional)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -21,6 +22,9 @@ from ledger.payload import HEADER_BYTES
 from ledger.rights_content import RightsContent
 from ledger.roster import member_value
 from ledger.statement import StatementKind
+from ledger.token_file import FIELDS as TOKEN_FIELDS
+from ledger.token_file import FILES as TOKEN_FILES
+from tests.ledger.anchors import made_anchor
 from tests.ledger.builders import make_claim, make_consortium
 from tests.ledger.epoch_builders import CHANGES, ROSTERS, proofs
 from tests.ledger.rights_builders import CONTENTS, make_terms
@@ -137,3 +141,12 @@ def test_fixed_layouts_have_the_described_tags_and_sizes() -> None:
         assert tag in PAGE
     vote = Vote(kind=1, epoch=0, view=1, height=0, block=bytes(32))  # type: ignore[arg-type]
     assert total(2) + len("stretto/vote/v1") == len(vote.signing_bytes(block.consortium))
+
+
+def test_the_page_describes_the_fields_of_anchors_and_token_files() -> None:
+    anchor_section = PAGE.partition("## Anchor")[2].partition("\n## ")[0]
+    token_section = PAGE.partition("## Token")[2].partition("\n## ")[0]
+    for field in json.loads(made_anchor(7, bytes(32), 1).encode()).keys() - {"format"}:
+        assert f"`{field}`" in anchor_section, field
+    for field in (*TOKEN_FILES, *TOKEN_FIELDS[1:]):
+        assert f"`{field}`" in token_section, field

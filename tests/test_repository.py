@@ -31,7 +31,8 @@ LONG_FILES: dict[str, str] = {}
 OWN_PB2 = re.compile(r"\b(stretto|peer)_pb2")
 """Our generated modules; libp2p has its own, which its guards must read."""
 PB2_EDGE = re.compile(
-    r"^(node/wire\.py|node/rpc/\w+\.py|cli/client\.py|bridge/node_client\.py|docker/healthcheck\.py|tests/.*|bench/.*)$"
+    r"^(node/wire\.py|node/rpc/\w+\.py|cli/client\.py|bridge/(node_client|mint_node)\.py|docker/healthcheck\.py"
+    r"|tests/.*|bench/.*)$"
 )
 """The only places that may name generated protobuf code (design D2)."""
 

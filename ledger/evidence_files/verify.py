@@ -155,7 +155,8 @@ def check_manifest(members: dict[str, Member]) -> None:
     manifest = json.loads(read("manifest.json"))
     wrong = [name for name, digest in manifest["sha256"].items() if sha256(read(name)).hex() != digest]
     holds(not wrong, f"every file has the SHA-256 that the manifest says{': ' + ', '.join(wrong) if wrong else ''}")
-    covered = {"manifest.json", "manifest.sig", *manifest["sha256"]}
+    anchors = {path.name for path in HERE.glob("anchor-*.json")}  # they prove themselves, see check_anchors
+    covered = {"manifest.json", "manifest.sig", *manifest["sha256"], *anchors}
     for path in sorted(HERE.iterdir()):
         if path.is_file() and path.name not in covered:
             print(f"--  not part of this evidence, disregard it: {path.name}")
@@ -192,8 +193,11 @@ def check_catalogue() -> None:
     holds(root is not None and root in read("statement.cose"), f"the claim is number {index} of the {count} it signs")
 
 
-def check_log(entry: bytes, genesis: dict[str, Any], committees: list[Committee]) -> None:
-    """committees: from the block's epoch on; the first of them that has a quorum behind the checkpoint counts."""
+def check_log(entry: bytes, genesis: dict[str, Any], committees: list[Committee]) -> tuple[int, int, bytes]:
+    """Index of the entry, size and root of the log.
+
+    committees: from the block's epoch on; the first of them that has a quorum behind the checkpoint counts.
+    """
     head, note = read("proof.tlog-proof").decode().split("\n\n", 1)
     holds(note.encode() == read("checkpoint"), "the proof is under the checkpoint beside it")
     text, lines = note.rsplit("\n\n", 1)
@@ -220,6 +224,7 @@ def check_log(entry: bytes, genesis: dict[str, Any], committees: list[Committee]
     index, *path = head.split("\n")[1:]
     found = root_of(entry, int(index.split()[1]), int(size), [base64.b64decode(line) for line in path])
     holds(found == base64.b64decode(root), f"the statement is entry {index.split()[1]} of the {size} in that log")
+    return int(index.split()[1]), int(size), base64.b64decode(root)
 
 
 def block_epoch() -> int:
@@ -242,6 +247,120 @@ def check_block(entry: bytes, genesis_digest: bytes, committee: Committee) -> No
     finalized(blocks, read("finalization.bin"), head[2], genesis_digest, committee=committee, name="finalize")
 
 
+def keccak256(data: bytes) -> bytes:
+    """Ethereum's hash: Keccak with the padding of 2011, which hashlib does not have. Slow, and enough for this."""
+
+    def turn(lane: int, by: int) -> int:
+        return (lane << by | lane >> 64 - by) & 2**64 - 1
+
+    lanes = [0] * 25
+    data += b"\x01" + bytes((-len(data) - 1) % 136)
+    data = data[:-1] + bytes([data[-1] | 0x80])
+    for start in range(0, len(data), 136):
+        for i, (lane,) in enumerate(struct.iter_unpack("<Q", data[start : start + 136])):
+            lanes[i] ^= lane
+        step = 1
+        for _ in range(24):
+            columns = [lanes[x] ^ lanes[x + 5] ^ lanes[x + 10] ^ lanes[x + 15] ^ lanes[x + 20] for x in range(5)]
+            lanes = [lanes[i] ^ columns[i % 5 - 1] ^ turn(columns[(i + 1) % 5], 1) for i in range(25)]
+            x, y, moved = 1, 0, lanes[1]
+            for t in range(1, 25):
+                x, y = y, (2 * x + 3 * y) % 5
+                moved, lanes[x + 5 * y] = lanes[x + 5 * y], turn(moved, t * (t + 1) // 2 % 64)
+            rows = [lanes[i : i + 5] for i in range(0, 25, 5)]
+            lanes = [row[x] ^ (~row[(x + 1) % 5] & row[(x + 2) % 5]) for row in rows for x in range(5)]
+            for bit in range(7):
+                step = (step << 1 ^ (step >> 7) * 0x71) % 256
+                lanes[0] ^= (step >> 1 & 1) << (1 << bit) - 1
+    return struct.pack("<4Q", *lanes[:4])
+
+
+def rlp(data: bytes, at: int = 0) -> tuple[Any, int]:
+    """Item of Ethereum's RLP at `at`, bytes or a list of items, and where it ends."""
+    first = data[at]
+    if first < 0x80:
+        return data[at : at + 1], at + 1
+    length, at = first - (0x80 if first < 0xC0 else 0xC0), at + 1
+    if length > 55:
+        width = length - 55
+        length, at = int.from_bytes(data[at : at + width], "big"), at + width
+    if first < 0xC0:
+        return data[at : at + length], at + length
+    items, end = [], at + length
+    while at < end:
+        item, at = rlp(data, at)
+        items.append(item)
+    return items, end
+
+
+def receipt_of(index: int, root: bytes, nodes: list[bytes]) -> bytes:
+    """Number `index` of the receipts that a block's header names by `root`: down the trie, a hash at a time."""
+    number = index.to_bytes((index.bit_length() + 7) // 8, "big")
+    key = (number if 0 < index < 128 else bytes([0x80 + len(number)]) + number).hex()
+    for node in nodes:
+        holds(keccak256(node) == root, f"the trie's node {root.hex()[:16]}… is the one named above it")
+        parts, _ = rlp(node)
+        if len(parts) == 17:
+            root, key = parts[int(key[0], 16)], key[1:]
+            continue
+        path = parts[0].hex()
+        path, is_leaf = path[1 if int(path[0], 16) & 1 else 2 :], int(path[0], 16) >= 2
+        holds(key.startswith(path) and is_leaf == (key == path), f"it leads to receipt {index}")
+        root, key = parts[1], key[len(path) :]
+    return root
+
+
+def agree(size1: int, root1: bytes, size2: int, root2: bytes, path: list[bytes]) -> bool:
+    """Whether a consistency proof shows the smaller tree to be the beginning of the larger (RFC 9162, 2.1.4.2)."""
+    if size1 == size2:
+        return root1 == root2 and not path
+    if size1 & size1 - 1 == 0:
+        path = [root1, *path]
+    first, last, old, new = size1 - 1, size2 - 1, path[0], path[0]
+    while first & 1:
+        first, last = first >> 1, last >> 1
+    for sibling in path[1:]:
+        if first & 1 or first == last:
+            old, new = sha256(b"\x01" + sibling + old), sha256(b"\x01" + sibling + new)
+            while not first & 1 and first:
+                first, last = first >> 1, last >> 1
+        else:
+            new = sha256(b"\x01" + new + sibling)
+        first, last = first >> 1, last >> 1
+    return (old, new, last) == (root1, root2, 0)
+
+
+def check_anchors(index: int, size: int, root: bytes) -> None:
+    """Of each public chain: header, receipt, event, and that the log recorded there is this one."""
+    topic = keccak256(b"CheckpointAccepted(uint64,bytes32,uint64)")
+    for path in sorted(HERE.glob("anchor-*.json")):
+        anchor = json.loads(path.read_text())
+        holds(path.name == f"anchor-{anchor['chain']}.json", f"{path.name} is about the chain of its name")
+
+        def octets(text: str) -> bytes:
+            return bytes.fromhex(text[2:])
+
+        fields, _ = rlp(octets(anchor["header"]))
+        holds(keccak256(octets(anchor["header"])) == octets(anchor["block"]), "the header is of its block")
+        receipt = receipt_of(anchor["transaction"], fields[5], list(map(octets, anchor["proof"])))
+        (status, _, _, logs), _ = rlp(receipt, int(receipt[0] < 0x80))
+        address, topics, data = logs[anchor["log"]]
+        there = (int.from_bytes(topics[1], "big"), data[:32])
+        holds(
+            status == b"\x01" and address == octets(anchor["contract"]) and topics[0] == topic and len(data) == 64
+            and there == (anchor["size"], octets(anchor["root"])),
+            f"contract {anchor['contract']} recorded a root at {anchor['size']} entries",
+        )  # fmt: skip
+        trees = sorted([there, (size, root)], key=lambda tree: tree[0])
+        proof = list(map(octets, anchor["consistency"]))
+        holds(
+            index < there[0] and agree(*trees[0], *trees[1], proof), "it is this log, the statement among the entries"
+        )
+        number, seconds = (int.from_bytes(fields[i], "big") for i in (8, 11))
+        print(f"??  not checked: that chain {anchor['chain']} has block {number}, {anchor['block']}, {seconds} s")
+        print("    after 1970. Look it up; only then does this anchor show anything.")
+
+
 def main() -> None:
     genesis_digest = sha256(read("genesis.json"))
     if len(sys.argv) > 2 or (len(sys.argv) == 2 and not re.fullmatch("[0-9a-f]{64}", sys.argv[1])):
@@ -256,8 +375,9 @@ def main() -> None:
     check_manifest(committees[-1][0])
     entry = check_statement(committees[epoch][0], genesis_digest)
     check_catalogue()
-    check_log(entry, genesis, committees[epoch:])
+    log = check_log(entry, genesis, committees[epoch:])
     check_block(entry, genesis_digest, committees[epoch])
+    check_anchors(*log)
     if len(committees) > 1:
         print(f"This rests on {len(committees) - 1} handovers from the first committee. Whoever gathers a quorum of")
         print("retired keys could sign others: compare the members of the last epoch with somebody you trust. SHA-256:")
@@ -272,5 +392,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (LookupError, OSError, ValueError, struct.error) as error:
+    except (LookupError, OSError, RecursionError, TypeError, ValueError, struct.error) as error:
         refuse(f"a file is missing or malformed: {error!r}")

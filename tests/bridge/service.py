@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from bridge.checkpoints import SignedCheckpoint
 from bridge.errors import NodeRefuses
@@ -99,6 +101,13 @@ class Ledger:
         return NodeLog(consortium=self.consortium, size=self.entries.size, first_entry=self.entries.entries[0])
 
 
+def _none_yet() -> status_pb2.Status:
+    """As real nodes say it."""
+    said = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="no checkpoint for chains yet")
+    said.details.add().Pack(error_details_pb2.ErrorInfo(reason="NOT_READY_YET", domain="stretto"))
+    return said
+
+
 class _Service(StrettoServicer):
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -109,7 +118,7 @@ class _Service(StrettoServicer):
         ends = request.WhichOneof("which") == "ends_epoch"
         found = self._ledger.ending(request.ends_epoch) if ends else self._ledger.latest()
         if found is None:
-            context.abort(grpc.StatusCode.NOT_FOUND, "none yet")
+            context.abort_with_status(rpc_status.to_status(_none_yet()))
             raise AssertionError
         signed, point = found.signed, found.signed.checkpoint
         return pb.GetChainCheckpointResponse(

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from tests.fuzz.bridges import BRIDGES
 from tests.fuzz.catalogues import CATALOGUES
+from tests.fuzz.chains import CHAINS
 from tests.fuzz.edges import EDGES
 from tests.fuzz.formats import FORMATS
 from tests.fuzz.rights import RIGHTS
 from tests.fuzz.target import Target
 
-TARGETS: dict[str, Target] = {target.name: target for target in (*FORMATS, *RIGHTS, *EDGES, *CATALOGUES, *BRIDGES)}
-assert len(TARGETS) == sum(map(len, (FORMATS, RIGHTS, EDGES, CATALOGUES, BRIDGES))), "every name is one target's"
+_ALL = (FORMATS, RIGHTS, EDGES, CATALOGUES, BRIDGES, CHAINS)
+TARGETS: dict[str, Target] = {target.name: target for group in _ALL for target in group}
+assert len(TARGETS) == sum(map(len, _ALL)), "every name is one target's"
 
 CORPUS = Path(__file__).parent / "corpus"
 """Inputs that once broke something, by target: kept as tests."""

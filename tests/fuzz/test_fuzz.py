@@ -14,7 +14,7 @@ from tests.fuzz.targets import TARGETS, kept
 EXECUTIONS = 1_500
 SLOW = {"bridge-config": 300, "contract-call": 300,
         "evidence-bundle": 40, "evidence-part": 120, "evidence-archive": 200, "engine": 60, "yamux": 250,
-        "metadata-excel": 300, "metadata-excel-part": 300}  # fmt: skip
+        "metadata-excel": 300, "metadata-excel-part": 300, "anchored-evidence": 100, "chain-block": 300}  # fmt: skip
 """Targets whose one input takes long, and how many are tried of them."""
 
 every_target = pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)

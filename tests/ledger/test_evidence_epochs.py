@@ -49,7 +49,7 @@ from tests.ledger.evidence_builders import (
 )
 
 PROOFS = proofs()
-OPEN = {"audio", "rights", "legal time"}
+OPEN = {"audio", "rights", "anchor", "anchor block", "legal time"}
 
 
 def note_by(roster: Roster, statement: bytes, signers: Sequence[int] | None = None) -> bytes:

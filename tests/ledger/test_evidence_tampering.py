@@ -37,7 +37,7 @@ GENESIS = CONSORTIUM.genesis
 PARTS = make_parts(CONSORTIUM, position=3, children=1)
 BUNDLE = PARTS.build()
 SINGLE = make_parts(CONSORTIUM)
-OPEN_WITHOUT_AUDIO = {"audio", "rights", "legal time"}
+OPEN_WITHOUT_AUDIO = {"audio", "rights", "anchor", "anchor block", "legal time"}
 
 
 # ---- every byte ------------------------------------------------------------------------------------------------------
