@@ -220,14 +220,18 @@ def terms_rows(terms: MintTerms) -> list[tuple[str, str]]:
         ("curator", f"{percent(terms.curator_share)}, to {shown['curator'] or 'nobody: the creator gets it'}"),
         ("first collector", f"{percent(terms.collector_share)}; before the first sale the creator gets it"),
         ("platform", f"{percent(terms.platform_share)}, to {shown['platform'] or 'nobody: the creator gets it'}"),
-        (
-            "first sale",
-            f"at least {shown['sale_floor']} of the smallest unit of {shown['sale_asset'] or 'the chains coin'}",
-        ),
+        ("first sale", _first_sale(terms, shown["sale_asset"] or "the chain's coin")),
         ("royalty", f"{percent(terms.royalty)} of a resale, to {shown['royalty_to']}, where a marketplace pays it"),
         ("curator, of resales", f"{percent(terms.resale_share)} of the {shown['resale_basis']}"),
         ("holders, of works made with them", percent(terms.co_creation_share)),
     ]
+
+
+def _first_sale(terms: MintTerms, asset: str) -> str:
+    if terms.sale_floor:
+        return f"at least {terms.sale_floor} of the smallest unit of {asset}"
+    # Whoever mints could sell to an account of its own for next to nothing, and collect the first collector's share.
+    return f"at any price in {asset}, next to nothing too: --sale-floor sets the least"
 
 
 # ---- submit ----------------------------------------------------------------------------------------------------------
