@@ -38,6 +38,8 @@ from tests.simulation.machine import Hello
 from tests.simulation.terms import Term
 from tests.simulation.world import World
 
+HEARD_OF_ACTORS_MAX = 20_000
+"""From other actors; what comes after is not heard: two that tempt each other would go on without end."""
 LATE_MS = 190
 """How long a late proposer waits: its view is about to be given up, or was just now."""
 
@@ -127,6 +129,8 @@ class Byzantine:
         self._proposed: set[tuple[Epoch, View]] = set()
         self._done: set[tuple[Epoch, View, VoteKind]] = set()
         """Where it voted as it should."""
+        self._heard_of_actors = 0
+        """Messages of other actors so far."""
         self._forger = Forger(self)
         world.actors[number] = self.hear
         world.larders[number] = self._forger.serve
@@ -173,6 +177,10 @@ class Byzantine:
     # ---- learning ----------------------------------------------------------------------------------------------------
 
     def hear(self, sender: int, _epoch: Epoch, message: Message | Hello) -> None:
+        if sender in self.world.actors:
+            self._heard_of_actors += 1
+            if self._heard_of_actors > HEARD_OF_ACTORS_MAX:
+                return
         match message:
             case SignedVote():
                 self._learn_vote(message)

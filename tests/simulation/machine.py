@@ -81,7 +81,7 @@ class Machine:
         self.is_honest = is_honest
         self.acquisition = Acquisition(self)
         self.desk: ChainDesk | None = None
-        """Where it signs for public chains; None where payloads are digests, or it is not held to its word."""
+        """Where it signs for public chains; None where nobody does, payloads are digests, or it keeps no promise."""
         self._payloads_cut = 0
         self._rations: dict[tuple[str, int], int] = {}
         self._ahead: set[int] = set()
@@ -132,7 +132,8 @@ class Machine:
         self.engine = make()
         self.world.recorder.started(self, make)
         life = self.life
-        self.desk = ChainDesk(self) if self.is_honest and self.disk.term.roster is not None else None
+        signs_for_chains = self.is_honest and self.world.chains.are_signed and self.disk.term.roster is not None
+        self.desk = ChainDesk(self) if signs_for_chains else None
         self.feed(self._tick())
         for digest in self.disk.pending():
             if self.engine is not None and self.life == life:
