@@ -177,10 +177,8 @@ class Byzantine:
     # ---- learning ----------------------------------------------------------------------------------------------------
 
     def hear(self, sender: int, _epoch: Epoch, message: Message | Hello) -> None:
-        if sender in self.world.actors:
-            self._heard_of_actors += 1
-            if self._heard_of_actors > HEARD_OF_ACTORS_MAX:
-                return
+        if not self._listens_to(sender):
+            return
         match message:
             case SignedVote():
                 self._learn_vote(message)
@@ -206,6 +204,10 @@ class Byzantine:
         if self.index is not None:
             self._forger.tempt(sender)
             self._lead()
+
+    def _listens_to(self, sender: int) -> bool:
+        self._heard_of_actors += sender in self.world.actors
+        return sender not in self.world.actors or self._heard_of_actors <= HEARD_OF_ACTORS_MAX
 
     def _learn_vote(self, signed: SignedVote) -> None:
         vote = signed.vote
