@@ -135,7 +135,7 @@ def scenario_of(seed: int) -> Scenario:
         real_signatures=rng.random() < 0.03,
         is_patient=False,
         changes_again=False,
-        argues=seed % 5 == 1,
+        argues=seed % 8 == 1,
     )
     # Who loses its seat cannot order any more what it accepted: then clients must submit it elsewhere.
     return replace(
