@@ -183,7 +183,7 @@ def test_second_relayer_with_the_same_journal_is_refused(
     from bridge.journal import Journal
 
     with Journal(config.parent / "journal.sqlite"):
-        found = _json(capsys, "bridge", "run", "--config", config, "--once", code=Exit.REFUSED)
+        found = _json(capsys, "bridge", "run", "--config", config, "--once", code=Exit.CONFIG)
     assert "another relayer is running with it" in json.dumps(found)
 
 
