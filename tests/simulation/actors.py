@@ -17,7 +17,7 @@ from tests.simulation.run import spare_collector
 from tests.simulation.scenario import SimulationFailure, focused, run_scenario
 from tests.simulation.world import Weather
 
-SEEDS_MAX = 40
+SEEDS_MAX = 200
 
 
 @dataclass(frozen=True)
