@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.gathered import gathered
 from cli.output import (
     CliError,
     Exit,
@@ -70,13 +71,10 @@ def _vote_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds them and hands them over as `vote`."""
     names = tuple(_Vote.__dataclass_fields__)
 
-    def command(**options: Any) -> int:
-        vote = _Vote(**{name: options.pop(name) for name in names})
-        result: int = function(vote=vote, **options)
-        return result
+    def gather(options: dict[str, Any]) -> dict[str, Any]:
+        return {"vote": _Vote(**{name: options.pop(name) for name in names})}
 
-    command.__doc__ = function.__doc__
-    command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    command = gathered(function, gather)
     for decorate in (
         json_option,
         deadline_option(30),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.gathered import gathered
 from cli.output import CliError, Exit, PathArgument
 
 if TYPE_CHECKING:
@@ -41,17 +42,12 @@ _ADDRESSES = {
 def terms_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """All fields of the terms as options; they come as `given`, only those that were named."""
 
-    def command(**options: Any) -> int:
+    def gather(options: dict[str, Any]) -> dict[str, Any]:
         names = (*_NUMBERS, *_ADDRESSES, "title", "payees", "sale_floor", "resale_basis")
         given = {name: options.pop(name) for name in names}
-        result: int = function(
-            given={name: value for name, value in given.items() if value not in (None, ())}, **options
-        )
-        return result
+        return {"given": {name: value for name, value in given.items() if value not in (None, ())}}
 
-    command.__doc__ = function.__doc__
-    command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-    made: Callable[..., Any] = command
+    made = gathered(function, gather)
     for name, about in reversed(_NUMBERS.items()):
         made = click.option(f"--{name.replace('_', '-')}", name, type=click.IntRange(min=0), help=about)(made)
     made = click.option("--resale-basis", type=click.Choice(["gain", "gross"]), help="Default: gain.")(made)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cli.gathered import gathered
 from cli.output import (
     CliError,
     Exit,
@@ -63,13 +64,11 @@ def act_options(*, head: bool = True) -> Callable[[Callable[..., Any]], Callable
     """Adds them and hands them over as `act`. head: whether the statement names one."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        def command(**options: Any) -> int:
+        def gather(options: dict[str, Any]) -> dict[str, Any]:
             given = {"head": None} | {name: options.pop(name) for name in Act.__dataclass_fields__ if name in options}
-            result: int = function(act=Act(**given), **options)
-            return result
+            return {"act": Act(**given)}
 
-        command.__doc__ = function.__doc__
-        command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        command = gathered(function, gather)
         options: list[Callable[[Callable[..., int]], Callable[..., int]]] = [
             json_option,
             deadline_option(30),
