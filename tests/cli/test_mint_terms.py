@@ -9,6 +9,7 @@ from typing import Any
 import click
 import pytest
 
+from cli.mint import terms_rows
 from cli.mint_terms import make_terms, read_terms_file
 from cli.output import CliError, Exit
 from ledger.address import show_address
@@ -86,3 +87,10 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: b
         read_terms_file(path)
     assert refused.value.exit is Exit.DATA
     assert str(path) in str(refused.value)
+
+
+def test_a_first_sale_without_a_floor_is_said_to_be_at_any_price() -> None:
+    shown = dict(terms_rows(make_terms(FIXED, {"minter": MINTER}, {})))
+    assert "next to nothing" in shown["first sale"]
+    shown = dict(terms_rows(make_terms(FIXED, {"minter": MINTER, "sale_floor": "5"}, {})))
+    assert shown["first sale"] == "at least 5 of the smallest unit of the chain's coin"
