@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +18,7 @@ from consensus.errors import PeerError
 from consensus.types import Digest
 from ledger.chain_block import ADDRESS_BYTES, Header, Log, Receipt, parse_header, parse_receipt
 from ledger.errors import StatementError
+from ledger.json_values import JsonValues, hex_text
 from ledger.keccak import keccak256
 from ledger.merkle import HASH_BYTES, PROOF_HASHES_MAX, verify_consistency
 from ledger.strict_json import load_json
@@ -36,8 +36,6 @@ EVENT_TOPIC: Final = keccak256(EVENT.encode())
 _KEYS: Final = (
     "format", "chain", "contract", "size", "root", "block", "transaction", "log", "header", "proof", "consistency",
 )  # fmt: skip
-_HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*")
-_HEX_CHARACTERS_MAX: Final = 2 * ANCHOR_BYTES_MAX
 
 
 class MalformedAnchor(StatementError):
@@ -94,15 +92,15 @@ class Anchor:
         document = {
             "format": FORMAT,
             "chain": self.chain,
-            "contract": _hex(self.contract),
+            "contract": hex_text(self.contract),
             "size": self.size,
-            "root": _hex(self.root),
-            "block": _hex(self.block),
+            "root": hex_text(self.root),
+            "block": hex_text(self.block),
             "transaction": self.transaction,
             "log": self.log,
-            "header": _hex(self.header),
-            "proof": [_hex(node) for node in self.proof],
-            "consistency": [_hex(digest) for digest in self.consistency],
+            "header": hex_text(self.header),
+            "proof": [hex_text(node) for node in self.proof],
+            "consistency": [hex_text(digest) for digest in self.consistency],
         }
         return (json.dumps(document, indent=2) + "\n").encode("ascii")
 
@@ -110,7 +108,7 @@ class Anchor:
         """Everything that follows from the block's hash. Raises: InvalidAnchor, InvalidTrieProof, MalformedMessage."""
         header = parse_header(self.header)
         if header.hash != self.block:
-            raise InvalidAnchor(f"the header is of block {_hex(header.hash)}, not {_hex(self.block)}")
+            raise InvalidAnchor(f"the header is of block {hex_text(header.hash)}, not {hex_text(self.block)}")
         receipt = parse_receipt(item_at(self.transaction, header.receipts_root, self.proof))
         if not receipt.succeeded:
             raise InvalidAnchor(f"transaction {self.transaction} of the block failed")
@@ -118,11 +116,11 @@ class Anchor:
             raise InvalidAnchor(f"the receipt has {len(receipt.logs)} events, none at {self.log}")
         accepted = read_event(receipt.logs[self.log], self.contract)
         if accepted is None:
-            raise InvalidAnchor(f"event {self.log} is none in which {_hex(self.contract)} accepts a checkpoint")
+            raise InvalidAnchor(f"event {self.log} is none in which {hex_text(self.contract)} accepts a checkpoint")
         size, root, epoch = accepted
         if (size, root) != (self.size, self.root):
             raise InvalidAnchor(
-                f"recorded is the root {_hex(root)} at size {size}, not {_hex(self.root)} at {self.size}"
+                f"recorded is the root {hex_text(root)} at size {size}, not {hex_text(self.root)} at {self.size}"
             )
         return Anchored(header=header, epoch=epoch)
 
@@ -162,8 +160,8 @@ def make_anchor(
     trie = ListTrie(receipts)
     if trie.root != parsed.receipts_root:
         raise InvalidAnchor(
-            f"the {len(receipts)} receipts have the root {_hex(trie.root)}, the header says"
-            f" {_hex(parsed.receipts_root)}: this chain lists receipts in another way, or the node answers wrongly"
+            f"the {len(receipts)} receipts have the root {hex_text(trie.root)}, the header says"
+            f" {hex_text(parsed.receipts_root)}: this chain lists receipts in another way, or the node answers wrongly"
         )
     position, root = _find(parse_receipt(receipts[transaction]), contract, size)
     anchor = Anchor(
@@ -179,11 +177,7 @@ def _find(receipt: Receipt, contract: bytes, size: int) -> tuple[int, Digest]:
         accepted = read_event(log, contract)
         if accepted is not None and accepted[0] == size:
             return position, accepted[1]
-    raise InvalidAnchor(f"{_hex(contract)} accepted no checkpoint of {size} leaves in that transaction")
-
-
-def _hex(data: bytes) -> str:
-    return f"0x{data.hex()}"
+    raise InvalidAnchor(f"{hex_text(contract)} accepted no checkpoint of {size} leaves in that transaction")
 
 
 def parse_anchor(data: bytes) -> Anchor:
@@ -193,44 +187,19 @@ def parse_anchor(data: bytes) -> Anchor:
         raise MalformedAnchor("anchor", document, f"an object of {', '.join(_KEYS)}, in this order")
     if document["format"] != FORMAT:
         raise MalformedAnchor("format", document["format"], FORMAT)
+    values = JsonValues(document, MalformedAnchor)
     anchor = Anchor(
-        chain=_whole(document, "chain", 1, CHAIN_ID_MAX),
-        contract=_bytes("contract", document["contract"], ADDRESS_BYTES),
-        size=_whole(document, "size", 1, SIZE_MAX),
-        root=Digest(_bytes("root", document["root"], HASH_BYTES)),
-        block=Digest(_bytes("block", document["block"], HASH_BYTES)),
-        transaction=_whole(document, "transaction", 0, ITEMS_MAX - 1),
-        log=_whole(document, "log", 0, ITEMS_MAX - 1),
-        header=_bytes("header", document["header"]),
-        proof=tuple(_bytes("proof", node) for node in _list(document, "proof", PROOF_NODES_MAX)),
-        consistency=tuple(
-            Digest(_bytes("consistency", digest, HASH_BYTES))
-            for digest in _list(document, "consistency", PROOF_HASHES_MAX)
-        ),
+        chain=values.whole("chain", 1, CHAIN_ID_MAX),
+        contract=values.octets("contract", ADDRESS_BYTES),
+        size=values.whole("size", 1, SIZE_MAX),
+        root=Digest(values.octets("root", HASH_BYTES)),
+        block=Digest(values.octets("block", HASH_BYTES)),
+        transaction=values.whole("transaction", 0, ITEMS_MAX - 1),
+        log=values.whole("log", 0, ITEMS_MAX - 1),
+        header=values.octets("header"),
+        proof=values.octets_each("proof", PROOF_NODES_MAX),
+        consistency=tuple(map(Digest, values.octets_each("consistency", PROOF_HASHES_MAX, HASH_BYTES))),
     )
     if anchor.encode() != data:
         raise MalformedAnchor("anchor", "another layout", "the one that an anchor has (indent 2)")
     return anchor
-
-
-def _whole(document: dict[str, object], field: str, least: int, most: int) -> int:
-    value = document[field]
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise MalformedAnchor(field, value, f"a whole number from {least} to {most}")
-    return value
-
-
-def _list(document: dict[str, object], field: str, most: int) -> list[object]:
-    value = document[field]
-    if not isinstance(value, list) or len(value) > most:
-        raise MalformedAnchor(field, value, f"a list of at most {most}")
-    return value
-
-
-def _bytes(field: str, value: object, length: int | None = None) -> bytes:
-    if not isinstance(value, str) or len(value) > _HEX_CHARACTERS_MAX or not _HEX.fullmatch(value):
-        raise MalformedAnchor(field, value, "0x and lower-case hexadecimal digits, two for each byte")
-    found = bytes.fromhex(value[2:])
-    if length is not None and len(found) != length:
-        raise MalformedAnchor(field, value, f"{length} bytes")
-    return found

@@ -17,6 +17,7 @@ from ledger.evidence_archive import encode_archive, parse_archive
 from ledger.evidence_case import Case
 from ledger.evidence_checks import CannotCheck, Refused
 from ledger.evidence_manifest import TIME_MS_MAX, format_time
+from ledger.json_values import hex_text
 from ledger.tlog_proof import TlogProof, parse_tlog_proof
 
 CLOCK_TOLERANCE_MS: Final = 60_000
@@ -45,9 +46,9 @@ def check_anchor(case: Case) -> str:
                 f" recorded, {format_time(case.blocks[0].timestamp_ms)}: it cannot show what did not exist."
             )
         found.append(
-            f"On chain {chain} the contract {_hex(anchor.contract)} recorded this log's root at {anchor.size} entries,"
-            f" this statement among them, in block {_hex(anchor.block)} (number {anchored.header.number}) at"
-            f" {_time(anchored)}."
+            f"On chain {chain} the contract {hex_text(anchor.contract)} recorded this log's root at {anchor.size}"
+            f" entries, this statement among them, in block {hex_text(anchor.block)} (number"
+            f" {anchored.header.number}) at {_time(anchored)}."
         )
     return " ".join(found)
 
@@ -56,7 +57,7 @@ def check_anchor_block(case: Case) -> str:
     """Whether the blocks are in their chains: that takes a connection, so it is never checked here."""
     if not case.anchors:
         raise CannotCheck("There is no anchor whose block could be looked up.")
-    told = " and ".join(f"chain {anchor.chain} has the block {_hex(anchor.block)}" for anchor in case.anchors)
+    told = " and ".join(f"chain {anchor.chain} has the block {hex_text(anchor.block)}" for anchor in case.anchors)
     raise CannotCheck(
         f"No network was used, so it was not checked whether {told}. Ask a node you trust, or a public explorer; only"
         " then does the anchor show anything. Compare the contract's address with that which the consortium publishes."
@@ -126,7 +127,3 @@ def _time(anchored: Anchored) -> str:
     if _time_ms(anchored) > TIME_MS_MAX:
         return f"{anchored.header.timestamp_s} s after 1970"
     return format_time(_time_ms(anchored))
-
-
-def _hex(data: bytes) -> str:
-    return f"0x{data.hex()}"

@@ -7,7 +7,6 @@ signs it as a whole: everything in it is signed by itself, or follows. What the 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from ledger.evidence_parts import check_names
 from ledger.evidence_report import Check, Outcome, Verdict
 from ledger.evidence_verify import verify_bundle
 from ledger.genesis import Genesis
+from ledger.json_values import JsonValues, hex_text
 from ledger.merkle import PROOF_HASHES_MAX, leaf_hash, verify_inclusion
 from ledger.mint_terms import MintTerms
 from ledger.rights_content import Mint
@@ -53,7 +53,6 @@ FIELDS: Final = (
     "signatures",
     "path",
 )
-_HEX: Final = re.compile(r"0x(?:[0-9a-f]{2}){1,64}")
 
 
 class MalformedToken(StatementError):
@@ -88,15 +87,15 @@ class TokenFile:
         document = {
             "format": FORMAT,
             "chain": self.chain,
-            "contract": _hex(self.contract),
-            "token": _hex(self.token),
+            "contract": hex_text(self.contract),
+            "token": hex_text(self.token),
             "index": self.index,
             "epoch": point.epoch,
             "size": point.size,
-            "root": _hex(point.root),
-            "successor": _hex(point.successor),
-            "signatures": [*map(_hex, self.signatures)],
-            "path": [*map(_hex, self.path)],
+            "root": hex_text(point.root),
+            "successor": hex_text(point.successor),
+            "signatures": [*map(hex_text, self.signatures)],
+            "path": [*map(hex_text, self.path)],
         }
         told = (json.dumps(document, indent=2) + "\n").encode()
         return encode_archive(
@@ -112,49 +111,26 @@ def parse_token(data: bytes) -> TokenFile:
     found = load_json(files[TOKEN_JSON], TOKEN_JSON, TOKEN_BYTES_MAX, MalformedToken)
     if not isinstance(found, dict) or tuple(found) != FIELDS or found["format"] != FORMAT:
         raise MalformedToken(TOKEN_JSON, found, f"an object of {', '.join(FIELDS)}, in this order, of format {FORMAT}")
+    values = JsonValues(found, MalformedToken)
     made = TokenFile(
-        chain=_whole(found, "chain", 1),
-        contract=_bytes("contract", found["contract"], 20),
-        token=Digest(_bytes("token", found["token"], 32)),
-        index=_whole(found, "index", 0),
+        chain=values.whole("chain", 1, NUMBER_MAX),
+        contract=values.octets("contract", 20),
+        token=Digest(values.octets("token", 32)),
+        index=values.whole("index", 0, NUMBER_MAX),
         checkpoint=ChainCheckpoint(
-            epoch=Epoch(_whole(found, "epoch", 0)),
-            size=_whole(found, "size", 1),
-            root=_bytes("root", found["root"], 32),
-            successor=Digest(_bytes("successor", found["successor"], 32)),
+            epoch=Epoch(values.whole("epoch", 0, NUMBER_MAX)),
+            size=values.whole("size", 1, NUMBER_MAX),
+            root=values.octets("root", 32),
+            successor=Digest(values.octets("successor", 32)),
         ),
-        signatures=tuple(_bytes("signatures", each, 64) for each in _list(found, "signatures", SIGNATURES_MAX)),
-        path=tuple(Digest(_bytes("path", each, 32)) for each in _list(found, "path", PROOF_HASHES_MAX)),
+        signatures=values.octets_each("signatures", SIGNATURES_MAX, 64),
+        path=tuple(map(Digest, values.octets_each("path", PROOF_HASHES_MAX, 32))),
         mint_evidence=files[MINT_EVIDENCE],
         claim_evidence=files[CLAIM_EVIDENCE],
     )
     if made.encode() != data:
         raise MalformedToken(TOKEN_JSON, "another layout", "the one that it has (indent 2)")
     return made
-
-
-def _hex(data: bytes) -> str:
-    return f"0x{bytes(data).hex()}"
-
-
-def _whole(found: dict[str, object], field: str, least: int) -> int:
-    value = found[field]
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= NUMBER_MAX:
-        raise MalformedToken(field, value, f"a whole number from {least} to {NUMBER_MAX}")
-    return value
-
-
-def _list(found: dict[str, object], field: str, most: int) -> list[object]:
-    value = found[field]
-    if not isinstance(value, list) or len(value) > most:
-        raise MalformedToken(field, value, f"a list of at most {most}")
-    return value
-
-
-def _bytes(field: str, value: object, length: int) -> bytes:
-    if not isinstance(value, str) or not _HEX.fullmatch(value) or len(value) != 2 + 2 * length:
-        raise MalformedToken(field, value, f"0x and {2 * length} lower-case hexadecimal digits")
-    return bytes.fromhex(value[2:])
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
@@ -244,15 +220,16 @@ def _check_terms(case: _Case) -> str:
     terms, file = case.terms, case.file
     if terms.chain_id != file.chain or terms.nft != file.contract:
         raise Refused(
-            f"The terms are for the contract {_hex(terms.nft)} on chain {terms.chain_id}, the file says"
-            f" {_hex(file.contract)} on chain {file.chain}."
+            f"The terms are for the contract {hex_text(terms.nft)} on chain {terms.chain_id}, the file says"
+            f" {hex_text(file.contract)} on chain {file.chain}."
         )
     entry = terms.entry(case.consortium)
     if entry != file.token:
-        raise Refused(f"The terms have the entry {_hex(entry)}, which is not the token {_hex(file.token)}.")
+        raise Refused(f"The terms have the entry {hex_text(entry)}, which is not the token {hex_text(file.token)}.")
     return (
         f"The signed terms, of {terms.title!r}, edition {terms.edition} of {terms.editions}, have the hash that is the"
-        f" token's id; they name chain {terms.chain_id}, contract {_hex(terms.nft)} and minter {_hex(terms.minter)}."
+        f" token's id; they name chain {terms.chain_id}, contract {hex_text(terms.nft)} and minter"
+        f" {hex_text(terms.minter)}."
     )
 
 
@@ -332,7 +309,9 @@ def verify_token(data: bytes, genesis: Genesis | None, *, known: Sequence[Roster
         damaged = Check(FILE, Outcome.FAILED, f"The file is damaged or was changed: {error}.")
         unread = "The file could not be read as a token's."
         return (damaged, *(Check(name, Outcome.NOT_CHECKED, unread) for name in OFFLINE_CHECKS[1:]))
-    found = [Check(FILE, Outcome.PASSED, f"Token {_hex(file.token)} of {_hex(file.contract)} on chain {file.chain}.")]
+    found = [
+        Check(FILE, Outcome.PASSED, f"Token {hex_text(file.token)} of {hex_text(file.contract)} on chain {file.chain}.")
+    ]
     case = _Case(file=file, genesis=genesis, known=tuple(known))
     for name, check, needs in _RULES:
         found.append(_apply(name, check, needs, case, found))
